@@ -9,22 +9,85 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("InternalImportsByDefault"),
 ]
 
+let grdb: [Target.Dependency] = [
+    .product(name: "GRDB", package: "GRDB.swift"), .product(name: "GRDBSQLite", package: "GRDB.swift"),
+]
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+
 let package = Package(
     name: "kops-sidecar",
     platforms: [.macOS(.v15)],
     products: [.executable(name: "kops-sidecar", targets: ["kops-sidecar"])],
     dependencies: [
-        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2")
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1", traits: []),
+        .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", exact: "1.0.2", traits: []),
     ],
     targets: [
-        .target(name: "MetricModel", swiftSettings: strict),
+        // C libraries of the system, with shims for what Swift cannot call: variadics, macros and C++.
+        .target(name: "CCurl", linkerSettings: [.linkedLibrary("curl")]),
+        .target(name: "CRE2", linkerSettings: [.linkedLibrary("re2")]),
+        .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        .systemLibrary(name: "CSnappy", providers: [.apt(["libsnappy-dev"])]),
+        .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
+
+        .target(name: "MetricModel", dependencies: ["CRE2"], swiftSettings: strict),
+        .target(
+            name: "Platform",
+            dependencies: [
+                "CCurl", "COpenSSL", "CZlib", logging, .product(name: "Subprocess", package: "swift-subprocess"),
+            ], swiftSettings: strict),
+        .target(name: "PromQL", dependencies: ["MetricModel"], swiftSettings: strict),
+        .target(
+            name: "TSDB", dependencies: ["MetricModel", "Platform", "CZlib", logging] + grdb, swiftSettings: strict),
+        .target(name: "Etcd", dependencies: ["Platform", "CZlib", logging], swiftSettings: strict),
+        .target(name: "Kubernetes", dependencies: ["Platform", logging], swiftSettings: strict),
+        .target(
+            name: "Monitoring",
+            dependencies: ["MetricModel", "PromQL", "Platform", "Kubernetes", logging, lifecycle] + grdb,
+            swiftSettings: strict),
+        .target(
+            name: "ClusterOps",
+            dependencies: ["Platform", "Etcd", "Kubernetes", "CZlib", logging, lifecycle] + grdb,
+            swiftSettings: strict),
+        .target(
+            name: "KopsSidecar",
+            dependencies: [
+                "MetricModel", "Platform", "PromQL", "TSDB", "Monitoring", "ClusterOps", "Etcd", "Kubernetes", logging,
+                lifecycle,
+                .product(name: "Hummingbird", package: "hummingbird"),
+                .product(name: "Yams", package: "Yams"),
+            ], swiftSettings: strict),
         .executableTarget(
             name: "kops-sidecar",
             dependencies: [
-                "MetricModel",
+                "KopsSidecar", "MetricModel", "Platform", "PromQL", "TSDB", "Monitoring", "ClusterOps", "Etcd", logging,
+                lifecycle,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ],
-            swiftSettings: strict),
+            ], swiftSettings: strict),
+
         .testTarget(name: "MetricModelTests", dependencies: ["MetricModel"], swiftSettings: strict),
-    ]
+        .testTarget(name: "PlatformTests", dependencies: ["Platform"], swiftSettings: strict),
+        .testTarget(name: "PromQLTests", dependencies: ["PromQL", "MetricModel"], swiftSettings: strict),
+        .testTarget(
+            name: "TSDBTests", dependencies: ["TSDB", "MetricModel", "Platform"], swiftSettings: strict),
+        .testTarget(name: "EtcdTests", dependencies: ["Etcd", "Platform"], swiftSettings: strict),
+        .testTarget(
+            name: "MonitoringTests", dependencies: ["Monitoring", "MetricModel", "PromQL", "Platform"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ClusterOpsTests", dependencies: ["ClusterOps", "Etcd", "Platform"], swiftSettings: strict),
+        .testTarget(
+            name: "KopsSidecarTests",
+            dependencies: ["KopsSidecar", "MetricModel", "Platform", "Monitoring", "ClusterOps"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["Platform", "kops-sidecar"], swiftSettings: strict),
+    ],
+    cxxLanguageStandard: .cxx17
 )

@@ -1,0 +1,1 @@
+// ClusterOps: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// Etcd: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// KopsSidecar: see docs/architecture.md.

@@ -1,0 +1,53 @@
+import Synchronization
+
+/// Why a query was stopped before its end.
+package enum QueryStop: Error, Equatable, Sendable {
+    case cancelled
+    case timedOut
+    case tooManySamples(limit: Int)
+}
+
+/// One query's limits, shared by everything that works for it. Thread-safe.
+package final class QueryControl: Sendable {
+    package let maxSamples: Int
+    private let deadline: ContinuousClock.Instant?
+    private let cancelled = Atomic<Bool>(false)
+    private let samples = Atomic<Int>(0)
+
+    /// `timeout` counts from now; nil means none.
+    package init(maxSamples: Int = 50_000_000, timeout: Duration? = nil) {
+        self.maxSamples = maxSamples
+        deadline = timeout.map { ContinuousClock.now + $0 }
+    }
+
+    package func cancel() { cancelled.store(true, ordering: .relaxed) }
+
+    /// Cheap enough for every series; not for every sample.
+    package func check() throws(QueryStop) {
+        if cancelled.load(ordering: .relaxed) { throw .cancelled }
+        if let deadline, ContinuousClock.now > deadline { throw .timedOut }
+    }
+
+    /// Accounts for samples now held in memory on the query's behalf (negative: given back).
+    package func charge(_ n: Int) throws(QueryStop) {
+        let after = samples.wrappingAdd(n, ordering: .relaxed).newValue
+        if after > maxSamples { throw .tooManySamples(limit: maxSamples) }
+    }
+
+    package var samplesHeld: Int { samples.load(ordering: .relaxed) }
+}
+
+/// A source of stored series. Calls block; make them from the worker pool. Thread-safe. All bounds are milliseconds
+/// since 1970 UTC and inclusive. `limit` 0 means no limit.
+package protocol Queryable: Sendable {
+    /// Every series that all matchers match and that has a sample within the bounds, with the samples within them,
+    /// sorted by labels. Charges `control` with the samples returned.
+    func select(_ matchers: [LabelMatcher], from: Int64, through: Int64, control: QueryControl) throws -> [SeriesData]
+    /// The label sets of series that all matchers of at least one of the sets match; sorted, each once.
+    func series(_ matcherSets: [[LabelMatcher]], from: Int64, through: Int64, limit: Int) throws -> [Labels]
+    /// Names in use, sorted; of all series when `matchers` is empty.
+    func labelNames(_ matchers: [LabelMatcher], from: Int64, through: Int64, limit: Int) throws -> [String]
+    /// Values of a label, sorted.
+    func labelValues(_ name: String, _ matchers: [LabelMatcher], from: Int64, through: Int64, limit: Int) throws
+        -> [String]
+}

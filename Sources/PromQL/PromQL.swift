@@ -1,0 +1,1 @@
+// PromQL: see docs/architecture.md.

@@ -1,0 +1,1 @@
+// TSDB: see docs/architecture.md.
