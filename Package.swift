@@ -33,6 +33,7 @@ let package = Package(
         .target(name: "CCurl", linkerSettings: [.linkedLibrary("curl")]),
         .target(name: "CRE2", linkerSettings: [.linkedLibrary("re2")]),
         .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        .target(name: "CPlatform"),
         .systemLibrary(name: "CSnappy", providers: [.apt(["libsnappy-dev"])]),
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
 
@@ -40,7 +41,8 @@ let package = Package(
         .target(
             name: "Platform",
             dependencies: [
-                "CCurl", "COpenSSL", "CZlib", logging, .product(name: "Subprocess", package: "swift-subprocess"),
+                "CCurl", "COpenSSL", "CPlatform", "CZlib", logging,
+                .product(name: "Subprocess", package: "swift-subprocess"),
             ], swiftSettings: strict),
         .target(name: "PromQL", dependencies: ["MetricModel"], swiftSettings: strict),
         .target(
@@ -49,7 +51,7 @@ let package = Package(
         .target(name: "Kubernetes", dependencies: ["Platform", logging], swiftSettings: strict),
         .target(
             name: "Monitoring",
-            dependencies: ["MetricModel", "PromQL", "Platform", "Kubernetes", logging, lifecycle] + grdb,
+            dependencies: ["MetricModel", "PromQL", "Platform", "Kubernetes", "CSnappy", logging, lifecycle] + grdb,
             swiftSettings: strict),
         .target(
             name: "ClusterOps",

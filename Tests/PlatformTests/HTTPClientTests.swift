@@ -1,0 +1,105 @@
+import Glibc
+import Testing
+
+@testable import Platform
+
+/// A server of one answer: listens on a free loopback port, answers each connection with the same bytes.
+private final class OneAnswer: Sendable {
+    let port: Int
+    private let fd: Int32
+
+    init(_ answer: [UInt8], thenHang: Bool = false) {
+        fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let fd = fd
+        withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                _ = bind(fd, $0, length)
+                _ = getsockname(fd, $0, &length)
+            }
+        }
+        listen(fd, 16)
+        port = Int(UInt16(bigEndian: address.sin_port))
+        startThread(name: "one-answer") {
+            while true {
+                let peer = accept(fd, nil, nil)
+                if peer < 0 { return }
+                var buffer = [UInt8](repeating: 0, count: 65536)
+                _ = recv(peer, &buffer, buffer.count, 0)
+                _ = answer.withUnsafeBytes { send(peer, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+                if !thenHang { close(peer) }
+            }
+        }
+    }
+
+    deinit {
+        shutdown(fd, Int32(SHUT_RDWR))
+        close(fd)
+    }
+}
+
+@Suite struct HTTPClientTests {
+    private func answer(_ head: String, _ body: [UInt8]) -> [UInt8] { Array((head + "\r\n\r\n").utf8) + body }
+
+    @Test func answersWithStatusHeadersAndInflatedBody() async throws {
+        let body = try Gzip.compress(Array("hello".utf8))
+        let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nX-Tag: a\r\nContent-Length: \(body.count)"
+        let server = OneAnswer(answer(head, body))
+        let client = HTTPClient(name: "test")
+        let response = try await client.send(HTTPRequest("GET", "http://127.0.0.1:\(server.port)/x"))
+        #expect(response.status == 200)
+        #expect(response.bodyText == "hello")
+        #expect(response.header("x-tag") == "a")
+        #expect(response.bytesReceived == body.count)
+        client.shutdown()
+    }
+
+    @Test func wrongGzipIsBadEncoding() async throws {
+        let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5"
+        let server = OneAnswer(answer(head, Array("hello".utf8)))
+        let client = HTTPClient(name: "test")
+        await #expect(throws: HTTPError(.badEncoding, "")) {
+            try await client.send(HTTPRequest("GET", "http://127.0.0.1:\(server.port)/"))
+        }
+    }
+
+    @Test func aBodyTooLargeEndsTheTransfer() async throws {
+        let server = OneAnswer(answer("HTTP/1.1 200 OK", Array(repeating: 65, count: 100_000)))
+        let client = HTTPClient(name: "test")
+        var request = HTTPRequest("GET", "http://127.0.0.1:\(server.port)/")
+        request.maxBodyBytes = 1000
+        await #expect(throws: HTTPError(.bodyTooLarge, "")) { try await client.send(request) }
+    }
+
+    @Test func aHangingServerTimesOutAndCancelEnds() async throws {
+        let server = OneAnswer([], thenHang: true)
+        let client = HTTPClient(name: "test")
+        var request = HTTPRequest("GET", "http://127.0.0.1:\(server.port)/")
+        request.timeout = .milliseconds(50)
+        await #expect(throws: HTTPError(.timeout, "")) { try await client.send(request) }
+        request.timeout = nil
+        let endless = request
+        let task = Task { try await client.send(endless) }
+        task.cancel()
+        let result = await task.result
+        #expect(throws: HTTPError(.cancelled, "")) { try result.get() }
+        #expect(client.transfersInFlight == 0)
+    }
+
+    @Test func refusedAddressesAreNotConnectedTo() async throws {
+        let client = HTTPClient(name: "test")
+        var request = HTTPRequest("GET", "http://127.0.0.1:1/")
+        request.allowAddress = { $0 != "127.0.0.1" }
+        await #expect(throws: HTTPError(.refusedAddress, "")) { try await client.send(request) }
+        request.allowAddress = nil
+        await #expect(throws: HTTPError(.connect, "")) { try await client.send(request) }
+    }
+
+    @Test func secretsAreRedacted() {
+        #expect(redactURL("https://u:p@h/x?token=s&y") == "https://u:xxxxx@h/x?token=xxxxx&y")
+        #expect(redactURL("http://h:1/") == "http://h:1/")
+    }
+}
