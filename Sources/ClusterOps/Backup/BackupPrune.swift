@@ -1,0 +1,58 @@
+import Logging
+import Platform
+
+/// What retention did at one destination.
+package struct PruneOutcome: Sendable {
+    package var destination: String
+    package var removed: [String] = []
+    package var problem: String?
+}
+
+extension BackupService {
+    /// Removes what each destination's rules do not keep. With `dryRun` only says what it would remove.
+    package func pruneAll(dryRun: Bool) async -> [PruneOutcome] {
+        var outcomes: [PruneOutcome] = []
+        for destination in destinations {
+            var outcome = PruneOutcome(destination: destination.name)
+            do {
+                outcome.removed = try await prune(destination, dryRun: dryRun)
+            } catch {
+                outcome.problem = "\(error)"
+                logger.error("prune failed", metadata: ["destination": "\(destination.name)", "error": "\(error)"])
+            }
+            outcomes.append(outcome)
+        }
+        return outcomes
+    }
+
+    private func prune(_ destination: any Destination, dryRun: Bool) async throws -> [String] {
+        let rules = options.destinations.first { $0.name == destination.name }?.retention ?? RetentionOptions()
+        let now = clock.nowMilliseconds()
+        let entries = try await BackupCatalogue.read(destination, cluster: options.cluster)
+        // Without a manifest a backup may be one that is being brought there by someone else: it gets a day.
+        let items = entries.filter { $0.manifest != nil || now - $0.name.time > 86_400_000 }.map { entry in
+            Retention.Item(
+                name: entry.name, bytes: entry.bytes, onDemand: entry.manifest?.onDemand ?? false,
+                parent: entry.manifest?.parent, good: entry.isGood)
+        }
+        let remove = Retention.prune(items, rules, now: now)
+        if dryRun { return remove }
+        try await destination.removeLeftovers(olderThan: now - 86_400_000)
+        let byName = Dictionary(entries.map { ("\($0.name)", $0) }, uniquingKeysWith: { a, _ in a })
+        for name in remove {
+            try Task.checkCancellation()
+            guard let entry = byName[name] else { continue }
+            // The manifest goes first: what is left after a kill is no backup any more.
+            let manifestName = name + BackupCatalogue.manifestSuffix
+            for file in entry.files.sorted(by: { a, b in a.name == manifestName && b.name != manifestName }) {
+                try await destination.remove(file.name)
+            }
+        }
+        metrics.removed(destination.name, remove.count)
+        let gone = Set(remove)
+        let left = entries.filter { !gone.contains("\($0.name)") }
+        metrics.stored(
+            destination.name, count: left.count(where: \.isGood), bytes: left.reduce(Int64(0)) { $0 + $1.bytes })
+        return remove
+    }
+}

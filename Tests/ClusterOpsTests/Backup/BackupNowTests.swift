@@ -1,0 +1,118 @@
+import Etcd
+import Logging
+import Platform
+import Testing
+
+@testable import ClusterOps
+
+func quietLogger() -> Logger {
+    var logger = Logger(label: "test")
+    logger.logLevel = .critical
+    return logger
+}
+
+func fill(_ etcd: EtcdProcess, keys: Int, seed: UInt64 = 1) async throws {
+    let http = HTTPClient(name: "fill")
+    defer { http.shutdown() }
+    let client = EtcdClient(endpoints: [etcd.endpoint], tls: TLSSettings(), http: http)
+    var random = SplitMix(seed)
+    var done = 0
+    while done < keys {
+        let n = min(100, keys - done)
+        let puts = (0..<n).map { i -> EtcdOperation in
+            let number = done + i
+            let value = (0..<(20 + Int(random.next() % 200))).map { _ in UInt8(97 + random.next() % 26) }
+            return .put(key: Array("/registry/test/\(number)".utf8), value: value)
+        }
+        _ = try await client.transaction(puts)
+        done += n
+    }
+}
+
+struct SplitMix {
+    var state: UInt64
+    init(_ seed: UInt64) { state = seed }
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+}
+
+func service(_ etcd: EtcdProcess, _ destinations: [any Destination], _ change: (inout BackupOptions) -> Void = { _ in })
+    -> BackupService
+{
+    var options = BackupOptions()
+    options.cluster = "test"
+    options.include = []
+    for destination in destinations {
+        let place = DestinationOptions.Place.local(LocalOptions(path: destination.location))
+        options.destinations.append(DestinationOptions(name: destination.name, place: place))
+    }
+    change(&options)
+    var access = EtcdOptions()
+    access.endpoints = [etcd.endpoint]
+    access.ca = nil
+    access.cert = nil
+    access.key = nil
+    return BackupService(
+        options: options, etcd: access, destinations: destinations, registry: MetricRegistry(),
+        logger: quietLogger(), toolVersion: "test")
+}
+
+@Suite(.enabled(if: EtcdProcess.isThere), .serialized) struct BackupNowTests {
+    @Test func aBackupIsWhatEtcdctlWouldSave() async throws {
+        let etcd = try EtcdProcess()
+        try await etcd.waitUntilServing()
+        try await fill(etcd, keys: 3000)
+        let place = LocalDestination(name: "local", path: etcd.directory + "/backups")
+        let backup = try await service(etcd, [place]).backupNow(onDemand: false)
+        #expect(backup.manifest.revision == 31)
+        #expect(backup.manifest.totalKeys >= 3000)
+
+        let names = try await place.list().map(\.name)
+        #expect(names == [backup.manifest.name + ".json", backup.manifest.name + ".snapshot.gz"])
+        let raw = etcd.directory + "/raw.db"
+        #expect(try runProgram(["/bin/sh", "-c", "gunzip < \(backup.path) > \(raw)"]).status == 0)
+        let saved = etcd.directory + "/saved.db"
+        try runProgram(["etcdctl", "--endpoints", etcd.endpoint, "snapshot", "save", saved])
+        func status(_ path: String) throws -> String {
+            try runProgram(["/bin/sh", "-c", "ETCDCTL_API=3 etcdctl snapshot status \(path)"]).output
+        }
+        #expect(try status(raw) == status(saved))
+        let hash = try #require(UInt32(backup.manifest.statusHash, radix: 16))
+        #expect(try status(raw).hasPrefix("\(String(hash, radix: 16)), 31, \(backup.manifest.totalKeys),"))
+        #expect(backup.manifest.hashKV?.revision == 31)
+        etcd.kill()
+        try FileSystem.removeTree(etcd.directory)
+    }
+
+    @Test func retentionByCountKeepsTheNewest() async throws {
+        let etcd = try EtcdProcess()
+        try await etcd.waitUntilServing()
+        let place = LocalDestination(name: "local", path: etcd.directory + "/backups")
+        let service = service(etcd, [place]) { $0.destinations[0].retention.keepLast = 2 }
+        var names: [String] = []
+        for i in 0..<4 {
+            try await fill(etcd, keys: 10, seed: UInt64(i))
+            names.append(try await service.backupNow(onDemand: false).manifest.name)
+        }
+        let left = try await BackupCatalogue.read(place).map { "\($0.name)" }
+        #expect(left == Array(names.suffix(2)))
+        etcd.kill()
+        try FileSystem.removeTree(etcd.directory)
+    }
+
+    @Test func noEtcdIsOneClearErrorAndLeavesNothing() async throws {
+        let etcd = try EtcdProcess()
+        etcd.kill()
+        let place = LocalDestination(name: "local", path: etcd.directory + "/backups")
+        await #expect(throws: BackupError(.etcd, "")) {
+            try await service(etcd, [place]).backupNow(onDemand: false)
+        }
+        #expect(try await place.list().isEmpty)
+        try FileSystem.removeTree(etcd.directory)
+    }
+}
