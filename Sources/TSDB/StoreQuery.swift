@@ -1,0 +1,155 @@
+import Logging
+package import MetricModel
+import Platform
+
+extension Store: Queryable {
+    package func select(_ matchers: [LabelMatcher], from: Int64, through: Int64, control: QueryControl) throws
+        -> [SeriesData]
+    {
+        if from > through { return [] }
+        // The head first: what a flush moves meanwhile is then seen twice, never missed.
+        let excerpts = front.withLock { front in
+            front.head.index.select(matchers).compactMap { front.head.excerpt($0, from: from, through: through) }
+        }
+        var places: [Labels: Int] = [:]
+        var out: [SeriesSamples] = []
+        for partition in partitions where partition.start <= through && partition.end > from {
+            try control.check()
+            let found = try reading(partition) {
+                try partition.select(matchers, from: from, through: through, control: control) { row in
+                    self.metrics.damagedRows.add()
+                    self.logger.error(
+                        "a damaged row is left out", metadata: ["file": "\(partition.path)", "row": "\(row)"])
+                }
+            }
+            for series in found ?? [] {
+                try control.charge(series.timestamps.count)
+                add(series, &places, &out)
+            }
+        }
+        for excerpt in excerpts {
+            var series = SeriesSamples(labels: excerpt.labels)
+            for code in excerpt.codes {
+                code.withUnsafeBytes {
+                    HeadCode.decode(
+                        $0, from: from, through: through, timestamps: &series.timestamps, values: &series.values)
+                }
+            }
+            if !excerpt.late.isEmpty {
+                let late = excerpt.late.sorted { $0.time < $1.time }
+                series.merge(late.map(\.time)[...], late.map { Double(bitPattern: $0.bits) }[...])
+            }
+            series.histograms = excerpt.histograms
+            if series.timestamps.isEmpty && series.histograms.isEmpty { continue }
+            try control.charge(series.timestamps.count)
+            add(series, &places, &out)
+        }
+        return out.map(\.data).sorted { $0.labels < $1.labels }
+    }
+
+    private func add(_ series: SeriesSamples, _ places: inout [Labels: Int], _ out: inout [SeriesSamples]) {
+        if let place = places[series.labels] {
+            out[place].merge(series.timestamps[...], series.values[...])
+            out[place].histograms += series.histograms
+        } else {
+            places[series.labels] = out.count
+            out.append(series)
+        }
+    }
+
+    package func series(_ matcherSets: [[LabelMatcher]], from: Int64, through: Int64, limit: Int) throws -> [Labels] {
+        var found: Set<Labels> = []
+        for matchers in matcherSets {
+            found.formUnion(
+                front.withLock { front in
+                    front.head.index.select(matchers)
+                        .filter { front.head.overlaps($0, from: from, through: through) }
+                        .map { front.head.labels[Int($0)] }
+                })
+            for partition in partitions where partition.start <= through && partition.end > from {
+                found.formUnion(try reading(partition) { try partition.series(matchers) } ?? [])
+            }
+        }
+        let sorted = found.sorted()
+        return limit > 0 ? Array(sorted.prefix(limit)) : sorted
+    }
+
+    package func labelNames(_ matchers: [LabelMatcher], from: Int64, through: Int64, limit: Int) throws -> [String] {
+        var names: Set<String> = []
+        if matchers.isEmpty {
+            names.formUnion(front.withLock { $0.head.index.names })
+            for partition in partitions where partition.start <= through && partition.end > from {
+                _ = try reading(partition) { try partition.read { try Postings.names($0) { names.insert($0) } } }
+            }
+        } else {
+            for labels in try series([matchers], from: from, through: through, limit: 0) {
+                for (name, _) in labels.pairs { names.insert(name) }
+            }
+        }
+        return limited(names, limit)
+    }
+
+    package func labelValues(_ name: String, _ matchers: [LabelMatcher], from: Int64, through: Int64, limit: Int) throws
+        -> [String]
+    {
+        var values: Set<String> = []
+        if matchers.isEmpty {
+            values.formUnion(front.withLock { $0.head.index.values(name) })
+            for partition in partitions where partition.start <= through && partition.end > from {
+                _ = try reading(partition) {
+                    try partition.read { try Postings.values($0, name) { values.insert($0) } }
+                }
+            }
+        } else {
+            for labels in try series([matchers], from: from, through: through, limit: 0) {
+                if let value = labels[name] { values.insert(value) }
+            }
+        }
+        return limited(values, limit)
+    }
+
+    private func limited(_ texts: Set<String>, _ limit: Int) -> [String] {
+        let sorted = texts.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+        return limit > 0 ? Array(sorted.prefix(limit)) : sorted
+    }
+
+    /// Runs a read of a partition; where the file proves damaged it is set aside and the query goes on without it.
+    private func reading<R>(_ partition: Partition, _ body: () throws -> R) throws -> R? {
+        do {
+            return try body()
+        } catch let error as SQLiteError where error.isDamage {
+            setAside(partition, error.description)
+            return nil
+        } catch let error as SQLiteError where !partitions.contains(where: { $0 === partition }) {
+            // Retention deleted the day while it was read.
+            logger.debug("a day went while it was read", metadata: ["error": "\(error)"])
+            return nil
+        }
+    }
+}
+
+extension SeriesSamples {
+    /// The same as the engine takes it: floats and histograms in one column of time.
+    var data: SeriesData {
+        if histograms.isEmpty { return SeriesData(labels: labels, timestamps: timestamps, values: values) }
+        var sorted = histograms.sorted { $0.time < $1.time }
+        var out = SeriesData(labels: labels, timestamps: [], values: [], histograms: [])
+        var column: [NativeHistogram?] = []
+        var index = 0
+        sorted.append((.max, NativeHistogram()))
+        for (time, histogram) in sorted {
+            while index < timestamps.count, timestamps[index] < time {
+                out.timestamps.append(timestamps[index])
+                out.values.append(values[index])
+                column.append(nil)
+                index += 1
+            }
+            if time == .max || out.timestamps.last == time { continue }
+            out.timestamps.append(time)
+            out.values.append(0)
+            column.append(histogram)
+        }
+        out.histograms = column
+        return out
+    }
+}

@@ -1,0 +1,144 @@
+import MetricModel
+import Testing
+
+@testable import TSDB
+
+/// Round trips of the column codecs over values that have hurt such codecs: extremes, NaNs, runs, jumps.
+@Suite struct CodecTests {
+    @Test(arguments: 0..<200)
+    func integersComeBack(_ seed: Int) {
+        var random = SeededGenerator(UInt64(seed))
+        let count = Int.random(in: 1...300, using: &random)
+        let spread = Int64(1) << Int64.random(in: 0...62, using: &random)
+        var value = Int64.random(in: -spread...spread, using: &random)
+        let values = (0..<count).map { _ -> Int64 in
+            switch Int.random(in: 0...5, using: &random) {
+            case 0: value = Int64.random(in: .min ... .max, using: &random)
+            case 1, 2: value &+= Int64.random(in: 0...100, using: &random)
+            default: break
+            }
+            return value
+        }
+        var bytes: [UInt8] = []
+        IntegerColumn.encode(values, into: &bytes)
+        var out: [Int64] = []
+        let left = bytes.withUnsafeBytes { raw in
+            var reader = ByteReader(raw)
+            IntegerColumn.decode(&reader, count: count, into: &out)
+            return (reader.failed, raw.count - reader.at)
+        }
+        #expect(out == values)
+        #expect(left.0 == false && left.1 == 0)
+    }
+
+    @Test(arguments: 0..<300)
+    func chunksComeBack(_ seed: Int) {
+        var random = SeededGenerator(UInt64(seed))
+        let (timestamps, values) = randomSamples(&random)
+        var bytes: [UInt8] = []
+        SampleChunk.encode(timestamps, values, shared: false, into: &bytes)
+        var times: [Int64] = []
+        var floats: [Double] = []
+        let whole = bytes.withUnsafeBytes {
+            SampleChunk.decode($0, count: timestamps.count, shared: [], timestamps: &times, values: &floats)
+        }
+        #expect(whole)
+        #expect(times == timestamps)
+        #expect(floats.map(\.bitPattern) == values.map(\.bitPattern))
+    }
+
+    @Test(arguments: 0..<300)
+    func headCodeComesBackAlsoWhenRestarted(_ seed: Int) {
+        var random = SeededGenerator(UInt64(seed))
+        let (timestamps, values) = randomSamples(&random)
+        var state = SeriesState()
+        for (index, time) in timestamps.enumerated() {
+            let restart = index == 0 || Int.random(in: 0..<40, using: &random) == 0
+            let sample = HeadCode.encode(&state, time, values[index].bitPattern, restart: restart)
+            HeadCode.append(sample, to: &state, time: time)
+        }
+        var times: [Int64] = []
+        var floats: [Double] = []
+        let bytes = UnsafeRawBufferPointer(start: state.buffer, count: Int(state.used))
+        HeadCode.decode(bytes, from: .min, through: .max, timestamps: &times, values: &floats)
+        state.freeAll()
+        #expect(times == timestamps)
+        #expect(floats.map(\.bitPattern) == values.map(\.bitPattern))
+    }
+
+    @Test(arguments: 0..<300)
+    func damagedBytesNeverTrap(_ seed: Int) {
+        var random = SeededGenerator(UInt64(seed))
+        var row = ChunkRow()
+        for number in 0..<UInt32.random(in: 1...20, using: &random) {
+            let (timestamps, values) = randomSamples(&random)
+            row.add(number * 3, timestamps, values)
+        }
+        var bytes = row.encoded()
+        for _ in 0..<Int.random(in: 1...8, using: &random) {
+            bytes[Int.random(in: 0..<bytes.count, using: &random)] = .random(in: 0...255, using: &random)
+        }
+        bytes.removeLast(Int.random(in: 0..<bytes.count, using: &random))
+        var out = (0..<60).map { _ in SeriesSamples(labels: .empty) }
+        _ = bytes.withUnsafeBytes {
+            ChunkRow.decode(
+                $0, rowStart: row.start, from: .min, through: .max, wanted: { Int($0) < 60 ? Int($0) : nil }, into: &out
+            )
+        }
+        var times: [Int64] = []
+        var floats: [Double] = []
+        bytes.withUnsafeBytes { HeadCode.decode($0, from: 0, through: 1, timestamps: &times, values: &floats) }
+        var decoder = LogDecoder()
+        _ = bytes.withUnsafeBytes { decoder.samples($0) { _ in } }
+    }
+
+    @Test func aSteadyCounterTakesLittleRoom() {
+        let timestamps = (0..<480).map { 1_700_000_000_000 + Int64($0) * 15_000 }
+        let counter = (0..<480).map { Double($0 * 17) }
+        let constant = [Double](repeating: 42.5, count: 480)
+        let gauge = (0..<480).map { Double(1000 + ($0 * 7919) % 97) / 10 }
+        for (values, limit) in [(counter, 40), (constant, 24), (gauge, 480)] {
+            var bytes: [UInt8] = []
+            SampleChunk.encode(timestamps, values, shared: false, into: &bytes)
+            #expect(bytes.count <= limit)
+        }
+    }
+}
+
+/// Small, fast and the same everywhere (SplitMix64, Steele et al. 2014).
+struct SeededGenerator: RandomNumberGenerator {
+    private var state: UInt64
+    init(_ seed: UInt64) { state = seed &* 0x9e37_79b9_7f4a_7c15 &+ 1 }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+}
+
+func randomSamples(_ random: inout SeededGenerator, count: Int? = nil) -> ([Int64], [Double]) {
+    let count = count ?? Int.random(in: 1...400, using: &random)
+    let kind = Int.random(in: 0...6, using: &random)
+    var time = Int64.random(in: 1_600_000_000_000...1_800_000_000_000, using: &random)
+    var value = Double.random(in: 0...1000, using: &random).rounded()
+    var timestamps: [Int64] = []
+    var values: [Double] = []
+    for _ in 0..<count {
+        timestamps.append(time)
+        time += Int.random(in: 0...9, using: &random) == 0 ? Int64.random(in: 1...100_000_000, using: &random) : 15_000
+        switch kind {
+        case 0: break
+        case 1: value += Double(Int.random(in: 0...1000, using: &random))
+        case 2: value = Double(Int.random(in: -10000...10000, using: &random)) / 100
+        case 3: value = Double.random(in: -1e9...1e9, using: &random)
+        case 4: value = Double(bitPattern: .random(in: 0 ... .max, using: &random))
+        case 5: value = Bool.random(using: &random) ? 0 : -0.0
+        default: value = Int.random(in: 0...20, using: &random) == 0 ? .staleMarker : value.isNaN ? 3 : value + 1
+        }
+        values.append(value)
+    }
+    return (timestamps, values)
+}
