@@ -1,0 +1,47 @@
+/// What is known about a tree before it is evaluated: which nodes do not depend on the step, and which stand in it more
+/// than once.
+struct QueryPlan {
+    private var invariant: Set<ObjectIdentifier> = []
+    private var texts: [ObjectIdentifier: String] = [:]
+
+    init(_ root: Expr) {
+        _ = markInvariant(root)
+        // Telling equal subtrees by their text costs the product of depth and length; deep trees go without.
+        if root.depth > 1, root.depth <= 40 { findShared(root) }
+    }
+
+    func isInvariant(_ expr: Expr) -> Bool { invariant.contains(ObjectIdentifier(expr)) }
+
+    /// The node's text where the same work stands elsewhere in the tree too.
+    func sharedText(_ expr: Expr) -> String? { texts.isEmpty ? nil : texts[ObjectIdentifier(expr)] }
+
+    private mutating func markInvariant(_ expr: Expr) -> Bool {
+        var childrenAre = true
+        for child in expr.children where !markInvariant(child) { childrenAre = false }
+        let result: Bool
+        switch expr.kind {
+        case .number, .string: result = true
+        case .vector(let selector), .matrix(let selector, _): result = selector.time.at != .none
+        case .subquery(let subquery): result = subquery.time.at != .none
+        case .call(let function, _): result = childrenAre && !function.dependsOnTime
+        case .aggregate, .binary, .unary, .paren: result = childrenAre
+        }
+        if result { invariant.insert(ObjectIdentifier(expr)) }
+        return result
+    }
+
+    private mutating func findShared(_ root: Expr) {
+        var nodes: [(id: ObjectIdentifier, text: String)] = []
+        var count: [String: Int] = [:]
+        root.visit { expr in
+            switch expr.kind {
+            case .vector, .call, .aggregate, .binary:
+                let text = expr.description
+                nodes.append((ObjectIdentifier(expr), text))
+                count[text, default: 0] += 1
+            default: break
+            }
+        }
+        for node in nodes where (count[node.text] ?? 0) > 1 { texts[node.id] = node.text }
+    }
+}
