@@ -1,0 +1,151 @@
+import MetricModel
+import Platform
+import PromQL
+
+/// `query`, `query_range`, `format_query`, `parse_query`, `query_exemplars`: Prometheus' paths, parameters and answers.
+package struct QueryRoutes: Sendable {
+    private let backend: QueryBackend
+    private let maxPoints = 11_000
+
+    package init(_ backend: QueryBackend) { self.backend = backend }
+
+    package var routes: [Route] {
+        [
+            .query("/api/v1/query") { try await instant($0) },
+            .query("/api/v1/query_range") { try await range($0) },
+            .query("/api/v1/format_query") { request in
+                let expr = try parse(request.parameter("query") ?? "")
+                return .success { $0.string(expr.pretty()) }
+            },
+            .query("/api/v1/query_exemplars") { request in
+                _ = try parse(request.parameter("query") ?? "")
+                return .success { writer in writer.array([Int]()) { $0.int($1) } }
+            },
+        ]
+    }
+
+    private func instant(_ request: APIRequest) async throws -> APIReply {
+        let now = backend.clock.nowMilliseconds()
+        let time = try request.time("time", or: now)
+        let timeout = try timeout(of: request)
+        let lookback = try lookback(of: request)
+        let text = request.parameter("query") ?? ""
+        let limit = try request.limit()
+        let started = monotonicNanoseconds()
+        let expr = try parse(text)
+        let parsed = monotonicNanoseconds()
+        let (engine, source) = (backend.engine, backend.source)
+        let result = try await backend.run(request.cancellation, timeout: timeout) { control in
+            let began = monotonicNanoseconds()
+            let result = try engine.instant(
+                expr, at: time, source: source, control: control, lookback: lookback, text: text)
+            return (result, began, monotonicNanoseconds())
+        }
+        observe(nanoseconds: result.2 - result.1)
+        let timings = QueryTimings(started: started, parsed: parsed, began: result.1, ended: result.2)
+        return reply(result.0, timings, limit: limit, stats: request.parameter("stats"))
+    }
+
+    private func range(_ request: APIRequest) async throws -> APIReply {
+        guard let from = parseTime(request.parameter("start") ?? "") else { throw missing("start", request) }
+        guard let through = parseTime(request.parameter("end") ?? "") else { throw missing("end", request) }
+        if through < from { throw APIError.parameter("end", "end timestamp must not be before start time") }
+        guard let step = parseStep(request.parameter("step") ?? "") else {
+            throw APIError.parameter(
+                "step", "cannot parse \(quoteLabelValue(request.parameter("step") ?? "")) to a valid duration")
+        }
+        if step <= 0 {
+            throw APIError.parameter(
+                "step", "zero or negative query resolution step widths are not accepted. Try a positive integer")
+        }
+        if (through - from) / step > Int64(maxPoints) {
+            throw APIError(
+                .badData,
+                "exceeded maximum resolution of 11,000 points per timeseries. "
+                    + "Try decreasing the query resolution (?step=XX)")
+        }
+        let timeout = try timeout(of: request)
+        let lookback = try lookback(of: request)
+        let text = request.parameter("query") ?? ""
+        let limit = try request.limit()
+        let started = monotonicNanoseconds()
+        let expr = try parse(text)
+        if expr.valueType == .string || expr.valueType == .matrix {
+            let type = expr.valueType == .matrix ? "range vector" : "string"
+            throw APIError.parameter(
+                "query", "invalid expression type \"\(type)\" for range query, must be Scalar or instant Vector")
+        }
+        let parsed = monotonicNanoseconds()
+        let (engine, source) = (backend.engine, backend.source)
+        let result = try await backend.run(request.cancellation, timeout: timeout) { control in
+            let began = monotonicNanoseconds()
+            let result = try engine.range(
+                expr, from: from, through: through, step: step, source: source, control: control, lookback: lookback,
+                text: text)
+            return (result, began, monotonicNanoseconds())
+        }
+        observe(nanoseconds: result.2 - result.1)
+        let timings = QueryTimings(started: started, parsed: parsed, began: result.1, ended: result.2)
+        return reply(result.0, timings, limit: limit, stats: request.parameter("stats"))
+    }
+
+    private func reply(_ result: QueryResult, _ timings: QueryTimings, limit: Int, stats: String?) -> APIReply {
+        var value = result.value
+        var warnings = result.warnings
+        if limit > 0, value.truncate(to: limit) { warnings.append("results truncated due to limit") }
+        let encoder = QueryResultEncoder(
+            value: value, warnings: warnings, infos: result.infos,
+            stats: (stats ?? "").isEmpty ? nil : (result.stats, timings, stats == "all"))
+        return encoder.reply()
+    }
+
+    private func observe(nanoseconds: Int64) {
+        backend.metrics.histogram(
+            "kops_query_duration_seconds", "Time to evaluate a query.", bounds: [0.001, 0.01, 0.1, 1, 10, 60]
+        ).observe(Double(nanoseconds) / 1e9)
+    }
+
+    private func parse(_ text: String) throws(APIError) -> Expr {
+        do {
+            return try backend.engine.parse(text)
+        } catch {
+            let place = text.isEmpty ? "unknown position: parse error: \(error.message)" : error.description
+            throw .parameter("query", place)
+        }
+    }
+
+    private func missing(_ name: String, _ request: APIRequest) -> APIError {
+        .parameter(name, "cannot parse \(quoteLabelValue(request.parameter(name) ?? "")) to a valid timestamp")
+    }
+
+    private func timeout(of request: APIRequest) throws(APIError) -> Duration? {
+        guard let text = request.parameter("timeout"), !text.isEmpty else { return nil }
+        guard let milliseconds = parseStep(text) else {
+            throw .parameter("timeout", "cannot parse \(quoteLabelValue(text)) to a valid duration")
+        }
+        return .milliseconds(milliseconds)
+    }
+
+    private func lookback(of request: APIRequest) throws(APIError) -> Int64? {
+        guard let text = request.parameter("lookback_delta"), !text.isEmpty else { return nil }
+        guard let milliseconds = parseStep(text) else {
+            throw .parameter("lookback_delta", "cannot parse \(quoteLabelValue(text)) to a valid duration")
+        }
+        return milliseconds > 0 ? milliseconds : nil
+    }
+}
+
+extension QueryValue {
+    /// Keeps the first `limit` series; whether any were dropped.
+    fileprivate mutating func truncate(to limit: Int) -> Bool {
+        switch self {
+        case .vector(let samples) where samples.count > limit:
+            self = .vector(Array(samples.prefix(limit)))
+            return true
+        case .matrix(let series) where series.count > limit:
+            self = .matrix(Array(series.prefix(limit)))
+            return true
+        default: return false
+        }
+    }
+}
