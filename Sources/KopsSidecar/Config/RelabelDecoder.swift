@@ -1,0 +1,41 @@
+import MetricModel
+import Monitoring
+
+/// Reads a list of `relabel_config`s.
+func decodeRelabelConfigs(_ sections: [ConfigSection]) -> [RelabelConfig] {
+    sections.compactMap { section in
+        let pattern = section.string("regex")
+        var step: RelabelConfig
+        do {
+            step = try RelabelConfig(regex: pattern ?? "(.*)")
+        } catch {
+            if let node = section.node("regex") { section.issues.add(node, "\(node.path): \(error)") }
+            return nil
+        }
+        let actions = RelabelConfig.Action.allCases.map(\.rawValue)
+        if let name = section.string("action"), let node = section.node("action") {
+            if let action = RelabelConfig.Action(rawValue: name.lowercased()) {
+                step.action = action
+            } else {
+                section.issues.add(
+                    node, "\(node.path) must be one of \(actions.joined(separator: ", ")), not \"\(name)\"")
+            }
+        }
+        step.sourceLabels = section.strings("source_labels") ?? []
+        step.separator = section.string("separator") ?? (section.isNull("separator") ? "" : ";")
+        step.targetLabel = section.string("target_label") ?? ""
+        if section.keys.contains("replacement") { step.replacement = section.string("replacement") ?? "" }
+        step.modulus = UInt64(section.int("modulus", range: 0...Int.max) ?? 0)
+        let needsTarget: Set<RelabelConfig.Action> = [
+            .replace, .hashmod, .lowercase, .uppercase, .keepequal, .dropequal,
+        ]
+        if needsTarget.contains(step.action), step.targetLabel.isEmpty {
+            section.issues.add(section.node, "\(section.node.path): action \(step.action) needs target_label")
+        }
+        if step.action == .hashmod, step.modulus == 0 {
+            section.issues.add(section.node, "\(section.node.path): action hashmod needs a modulus above zero")
+        }
+        section.finish()
+        return step
+    }
+}

@@ -1,0 +1,202 @@
+import Logging
+import MetricModel
+import Platform
+
+/// Scrapes one target on its beat. Thread-safe.
+final class ScrapeLoop: Sendable {
+    let target: Target
+    private let config: ScrapeConfig
+    private let environment: ScrapeEnvironment
+    private let authorizer: HTTPAuthorizer
+    private let current: Lock<TargetStatus>
+    private let failure = Lock<String?>(nil)
+    private let task = Lock<Task<Void, Never>?>(nil)
+    private let figures: ScrapeFigures
+    /// Touched by one scrape at a time; behind a lock so that it is changed in place and never copied.
+    private let work: Lock<(body: ScrapeBody, report: ScrapeReport)>
+
+    init(_ target: Target, _ config: ScrapeConfig, _ environment: ScrapeEnvironment) {
+        self.target = target
+        self.config = config
+        self.environment = environment
+        authorizer = HTTPAuthorizer(config.http, client: environment.client, clock: environment.clock)
+        current = Lock(TargetStatus(target: target, pool: config.jobName))
+        figures = ScrapeFigures(environment.metrics)
+        work = Lock((ScrapeBody(config: config, targetLabels: target.labels), ScrapeReport(target.labels)))
+    }
+
+    var status: TargetStatus { current.withLock { $0 } }
+
+    /// Makes every scrape fail with this text; nil lifts it.
+    func setFailure(_ text: String?) { failure.withLock { $0 = text } }
+
+    func start() {
+        let started = Task { [self] in await run() }
+        task.withLock { $0 = started }
+    }
+
+    func stop() { task.withLock { $0?.cancel() } }
+
+    func finished() async { await task.withLock { $0 }?.value }
+
+    private func run() async {
+        // Targets are spread over the interval by what they are, so that their load is even and stays so over restarts.
+        let interval = target.scrapeInterval
+        let hash = stableHash(target.url + target.labels.description)
+        var due = nextBeat(
+            environment.clock.nowMilliseconds(), interval: interval, offset: Int64(hash % UInt64(interval)))
+        while !Task.isCancelled {
+            let wait = due - environment.clock.nowMilliseconds()
+            if wait > 0 { try? await Task.sleep(for: .milliseconds(wait)) }
+            if Task.isCancelled { break }
+            let now = environment.clock.nowMilliseconds()
+            // A clock that was set: the beat starts anew.
+            if now + interval < due { due = now }
+            // On the beat where it is met closely: even distances take no room in the store.
+            let tolerance = min(100, interval / 100)
+            let time = (now - due).magnitude <= UInt64(tolerance) ? due : now
+            await scrape(at: time)
+            due += interval
+            let after = environment.clock.nowMilliseconds()
+            if due <= after - interval { due = after + (due - after) % interval + interval }
+        }
+        let end = environment.clock.nowMilliseconds()
+        // The target is gone: its series end.
+        _ = try? await WorkerPool.shared.run { [self] in
+            work.withLock { work in
+                _ = try? work.body.ingest(nil, .text, at: end, appender: environment.appender)
+                work.report.end(at: end, appender: environment.appender)
+            }
+        }
+    }
+
+    private func scrape(at time: Int64) async {
+        let begin = monotonicNanoseconds()
+        var problem: String?
+        var answer: (bytes: [UInt8], format: ExpositionFormat)?
+        do {
+            if let failure = failure.withLock({ $0 }) { throw ScrapeFailure(description: failure) }
+            answer = try await fetch()
+        } catch {
+            if Task.isCancelled { return }
+            problem = "\(error)"
+        }
+        let (fetched, earlier) = (answer, problem)
+        let seconds = Double(monotonicNanoseconds() - begin) / 1e9
+        let result = try? await WorkerPool.shared.run { [self] in
+            work.withLock { work in
+                var problem = earlier
+                var counts = ScrapeCounts()
+                do {
+                    counts = try work.body.ingest(
+                        fetched?.bytes, fetched?.format ?? .text, at: time, appender: environment.appender)
+                } catch {
+                    problem = "\(error)"
+                }
+                let total = max(seconds, Double(monotonicNanoseconds() - begin) / 1e9)
+                do {
+                    try work.report.append(
+                        up: problem == nil, seconds: total, counts: counts, at: time, appender: environment.appender)
+                } catch {
+                    problem = problem ?? "\(error)"
+                }
+                figures.count(counts, failed: problem != nil)
+                return (problem, work.body.metadata)
+            }
+        }
+        guard let (problem, metadata) = result else { return }
+        let duration = Double(monotonicNanoseconds() - begin) / 1e9
+        current.withLock { status in
+            if let problem, problem != status.lastError {
+                environment.log.debug(
+                    "scrape failed", metadata: ["target": "\(redactURL(target.url))", "error": "\(problem)"])
+            }
+            status.health = problem == nil ? "up" : "down"
+            status.lastError = problem ?? ""
+            status.lastScrape = time
+            status.lastDuration = duration
+            status.metadata = metadata
+        }
+    }
+
+    private func fetch() async throws -> (bytes: [UInt8], format: ExpositionFormat) {
+        if target.url == "http://self/metrics" { return (environment.ownMetrics(), .text) }
+        var request = HTTPRequest("GET", target.url)
+        request.timeout = .milliseconds(target.scrapeTimeout)
+        request.connectTimeout = .milliseconds(target.scrapeTimeout)
+        request.decompress = config.enableCompression
+        request.maxBodyBytes = config.limits.bodyBytes > 0 ? config.limits.bodyBytes : 1 << 30
+        let seconds = Double(target.scrapeTimeout) / 1000
+        request.headers = [
+            ("Accept", acceptHeader(config.scrapeProtocols)), ("User-Agent", environment.userAgent),
+            ("X-Prometheus-Scrape-Timeout-Seconds", formatFloat(seconds)),
+        ]
+        let response: HTTPResponse
+        do {
+            response = try await environment.client.send(try await authorizer.prepare(request))
+        } catch let error as HTTPError {
+            switch error.kind {
+            case .timeout:
+                throw ScrapeFailure(description: "Get \"\(redactURL(target.url))\": context deadline exceeded")
+            case .bodyTooLarge: throw ScrapeFailure(description: "body size limit exceeded")
+            default: throw ScrapeFailure(description: "Get \"\(redactURL(target.url))\": \(error.message)")
+            }
+        }
+        guard response.status == 200 else {
+            throw ScrapeFailure(
+                description: "server returned HTTP status \(response.status) \(reason(response.status))")
+        }
+        let type = response.header("content-type") ?? ""
+        if let format = ExpositionFormat(contentType: type) { return (response.body, format) }
+        switch config.fallbackProtocol {
+        case .some(let name): return (response.body, name.hasPrefix("OpenMetrics") ? .openMetrics : .text)
+        case nil:
+            // As Prometheus 2 did: exporters that say nothing of their format are read as text.
+            if type.isEmpty || type.hasPrefix("text/") { return (response.body, .text) }
+            throw ScrapeFailure(
+                description:
+                    "received unsupported Content-Type \"\(type)\" and no fallback_scrape_protocol specified for target"
+            )
+        }
+    }
+}
+
+private func acceptHeader(_ protocols: [String]) -> String {
+    var weight = protocols.count + 1
+    var parts: [String] = []
+    for name in protocols {
+        let type: String
+        switch name {
+        case "OpenMetricsText1.0.0": type = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8"
+        case "OpenMetricsText0.0.1": type = "application/openmetrics-text;version=0.0.1"
+        case "PrometheusText1.0.0": type = "text/plain;version=1.0.0;escaping=allow-utf-8"
+        case "PrometheusText0.0.4": type = "text/plain;version=0.0.4"
+        default: continue
+        }
+        parts.append("\(type);q=0.\(weight)")
+        weight -= 1
+    }
+    parts.append("*/*;q=0.\(max(1, weight))")
+    return parts.joined(separator: ",")
+}
+
+private func reason(_ status: Int) -> String {
+    let names = [
+        400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 500: "Internal Server Error",
+        502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+    ]
+    return names[status] ?? ""
+}
+
+/// The same for the same text in every process, unlike Swift's own hashes (FNV-1a).
+func stableHash(_ text: String) -> UInt64 {
+    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+    for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0100_0000_01b3 }
+    return hash
+}
+
+/// The first time from now on that is `offset` after a multiple of the interval.
+func nextBeat(_ now: Int64, interval: Int64, offset: Int64) -> Int64 {
+    let base = now - now % interval + offset
+    return base >= now ? base : base + interval
+}
