@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "cplatform.h"
 
+#include <crypt.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -35,4 +36,17 @@ int kops_start_thread(const char *name, void (*body)(void *), void *context) {
     pthread_attr_destroy(&attributes);
     if (result != 0) free(start);
     return result;
+}
+
+int kops_password_matches(const char *password, const char *hash) {
+    struct crypt_data *data = calloc(1, sizeof *data);
+    if (data == NULL) return 0;
+    const char *made = crypt_r(password, hash, data);
+    size_t length = strlen(hash);
+    int differs = made == NULL || strlen(made) != length;
+    if (!differs) {
+        for (size_t i = 0; i < length; i++) differs |= made[i] ^ hash[i];
+    }
+    free(data);
+    return !differs;
 }

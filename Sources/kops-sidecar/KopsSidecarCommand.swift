@@ -1,10 +1,13 @@
 import ArgumentParser
+import KopsSidecar
 
-/// The command line's root. Each command has a file of its own.
-@main
-struct KopsSidecarCommand: ParsableCommand {
+/// The root of the command line; one file per command beside this one.
+struct KopsSidecarCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "kops-sidecar",
         abstract: "Watches, backs up, maintains and restores a kubeadm cluster from beside its control plane.",
-        version: "0.1.0")
+        version: productVersion,
+        subcommands: [
+            RunCommand.self, CheckCommand.self, QueryCommand.self,
+        ])
 }

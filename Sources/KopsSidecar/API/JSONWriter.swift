@@ -1,0 +1,295 @@
+package import MetricModel
+
+/// Writes JSON straight into bytes, escaping as Go's encoder does (with `<`, `>` and `&` as \u003c …), so that answers
+/// equal Prometheus'. Commas are placed by the writer. Owned by one thread at a time.
+package struct JSONWriter {
+    package var bytes: [UInt8] = []
+    private var needsComma = false
+
+    package init() {}
+
+    @inline(__always)
+    private mutating func separate() {
+        if needsComma { bytes.append(UInt8(ascii: ",")) }
+        needsComma = true
+    }
+
+    @inline(__always)
+    private mutating func open(_ byte: UInt8) {
+        separate()
+        bytes.append(byte)
+        needsComma = false
+    }
+
+    @inline(__always)
+    private mutating func close(_ byte: UInt8) {
+        bytes.append(byte)
+        needsComma = true
+    }
+
+    package mutating func beginObject() { open(UInt8(ascii: "{")) }
+    package mutating func endObject() { close(UInt8(ascii: "}")) }
+    package mutating func beginArray() { open(UInt8(ascii: "[")) }
+    package mutating func endArray() { close(UInt8(ascii: "]")) }
+
+    package mutating func object(_ body: (inout JSONWriter) -> Void) {
+        beginObject()
+        body(&self)
+        endObject()
+    }
+
+    package mutating func array<T>(_ elements: some Sequence<T>, _ body: (inout JSONWriter, T) -> Void) {
+        beginArray()
+        for element in elements { body(&self, element) }
+        endArray()
+    }
+
+    package mutating func key(_ name: String) {
+        string(name)
+        bytes.append(UInt8(ascii: ":"))
+        needsComma = false
+    }
+
+    package mutating func string(_ text: String) {
+        var text = text
+        text.withUTF8 { string(utf8: UnsafeRawBufferPointer($0)) }
+    }
+
+    /// Bytes that are not UTF-8 are replaced, as Go does.
+    package mutating func string(utf8 text: UnsafeRawBufferPointer) {
+        separate()
+        bytes.append(UInt8(ascii: "\""))
+        var plainFrom = 0
+        var index = 0
+        while index < text.count {
+            let byte = text[index]
+            if escapeFree[Int(byte)] {
+                index += 1
+                continue
+            }
+            if byte >= 0x80 {
+                let length = utf8SequenceLength(text, at: index)
+                if length > 0, !isLineSeparator(text, at: index) {
+                    index += length
+                    continue
+                }
+                bytes.append(contentsOf: text[plainFrom..<index])
+                if length > 0 {
+                    bytes.append(contentsOf: text[index + 2] == 0xa8 ? "\\u2028".utf8 : "\\u2029".utf8)
+                    index += 3
+                } else {
+                    bytes.append(contentsOf: "\\ufffd".utf8)
+                    index += 1
+                }
+                plainFrom = index
+                continue
+            }
+            bytes.append(contentsOf: text[plainFrom..<index])
+            switch byte {
+            case UInt8(ascii: "\""): bytes.append(contentsOf: "\\\"".utf8)
+            case UInt8(ascii: "\\"): bytes.append(contentsOf: "\\\\".utf8)
+            case UInt8(ascii: "\n"): bytes.append(contentsOf: "\\n".utf8)
+            case UInt8(ascii: "\r"): bytes.append(contentsOf: "\\r".utf8)
+            case UInt8(ascii: "\t"): bytes.append(contentsOf: "\\t".utf8)
+            default:
+                bytes.append(contentsOf: "\\u00".utf8)
+                bytes.append(hexDigits[Int(byte >> 4)])
+                bytes.append(hexDigits[Int(byte & 15)])
+            }
+            index += 1
+            plainFrom = index
+        }
+        bytes.append(contentsOf: text[plainFrom..<text.count])
+        bytes.append(UInt8(ascii: "\""))
+    }
+
+    package mutating func int(_ value: some FixedWidthInteger) {
+        separate()
+        appendInteger(value)
+    }
+
+    private mutating func appendInteger(_ value: some FixedWidthInteger) {
+        var digits: (UInt64, UInt64, UInt64) = (0, 0, 0)
+        let negative = value < 0
+        var rest = UInt64(value.magnitude)
+        withUnsafeMutableBytes(of: &digits) { buffer in
+            var at = buffer.count
+            repeat {
+                at -= 1
+                buffer[at] = UInt8(ascii: "0") + UInt8(rest % 10)
+                rest /= 10
+            } while rest > 0
+            if negative {
+                at -= 1
+                buffer[at] = UInt8(ascii: "-")
+            }
+            bytes.append(contentsOf: buffer[at...])
+        }
+    }
+
+    /// A number as Go's encoder prints a float64; null where JSON has no number for it.
+    package mutating func double(_ value: Double) {
+        separate()
+        if value.isFinite { appendFloat(value) } else { bytes.append(contentsOf: "null".utf8) }
+    }
+
+    package mutating func bool(_ value: Bool) {
+        separate()
+        bytes.append(contentsOf: value ? "true".utf8 : "false".utf8)
+    }
+
+    package mutating func null() {
+        separate()
+        bytes.append(contentsOf: "null".utf8)
+    }
+
+    /// JSON that is already encoded.
+    package mutating func raw(_ json: [UInt8]) {
+        separate()
+        bytes.append(contentsOf: json)
+    }
+
+    /// A sample's value: a string with the shortest digits that give the same float, as Prometheus' API does.
+    package mutating func sampleValue(_ value: Double) {
+        separate()
+        bytes.append(UInt8(ascii: "\""))
+        if value.isFinite {
+            appendFloat(value)
+        } else {
+            bytes.append(contentsOf: value.isNaN ? "NaN".utf8 : value > 0 ? "+Inf".utf8 : "-Inf".utf8)
+        }
+        bytes.append(UInt8(ascii: "\""))
+    }
+
+    /// Seconds with up to three decimals, from milliseconds.
+    package mutating func timestamp(_ milliseconds: Int64) {
+        separate()
+        let magnitude = milliseconds.magnitude
+        if milliseconds < 0 { bytes.append(UInt8(ascii: "-")) }
+        appendInteger(magnitude / 1000)
+        let fraction = Int(magnitude % 1000)
+        if fraction != 0 {
+            bytes.append(UInt8(ascii: "."))
+            bytes.append(UInt8(ascii: "0") + UInt8(fraction / 100))
+            bytes.append(UInt8(ascii: "0") + UInt8(fraction / 10 % 10))
+            bytes.append(UInt8(ascii: "0") + UInt8(fraction % 10))
+        }
+    }
+
+    package mutating func labels(_ labels: Labels) {
+        beginObject()
+        labels.forEachPair { name, value in
+            string(utf8: name)
+            bytes.append(UInt8(ascii: ":"))
+            needsComma = false
+            string(utf8: value)
+        }
+        endObject()
+    }
+
+    package mutating func strings(_ texts: some Sequence<String>) {
+        array(texts) { $0.string($1) }
+    }
+
+    /// Positional digits between 1e-6 and 1e21, else with an exponent of at least one digit: Go's float64 encoding.
+    private mutating func appendFloat(_ value: Double) {
+        let magnitude = value.magnitude
+        if magnitude < 9_007_199_254_740_992, value == value.rounded(.towardZero) {
+            if magnitude == 0 {
+                bytes.append(contentsOf: value.sign == .minus ? "-0".utf8 : "0".utf8)
+            } else {
+                appendInteger(Int64(value))
+            }
+            return
+        }
+        var text = value.description
+        text.withUTF8 { digits in
+            let exponentAt = digits.firstIndex(of: UInt8(ascii: "e"))
+            if exponentAt == nil {
+                let end = digits.suffix(2).elementsEqual(".0".utf8) ? digits.count - 2 : digits.count
+                bytes.append(contentsOf: digits[..<end])
+            } else {
+                appendExponential(digits, magnitude)
+            }
+        }
+    }
+
+    private mutating func appendExponential(_ text: UnsafeBufferPointer<UInt8>, _ magnitude: Double) {
+        var digits: [UInt8] = []
+        var exponent = 0
+        var negativeExponent = false
+        var inExponent = false
+        var pointAfter = 1
+        var seenPoint = false
+        for byte in text {
+            switch byte {
+            case UInt8(ascii: "e"): inExponent = true
+            case UInt8(ascii: "."): seenPoint = true
+            case UInt8(ascii: "-") where inExponent: negativeExponent = true
+            case UInt8(ascii: "-"): bytes.append(byte)
+            case UInt8(ascii: "+"): break
+            default:
+                if inExponent {
+                    exponent = exponent * 10 + Int(byte - UInt8(ascii: "0"))
+                } else {
+                    digits.append(byte)
+                    if !seenPoint { pointAfter = digits.count }
+                }
+            }
+        }
+        while digits.count > 1, digits.last == UInt8(ascii: "0") { digits.removeLast() }
+        exponent = (negativeExponent ? -exponent : exponent) + pointAfter - 1
+        if magnitude >= 1e-6 && magnitude < 1e21 {
+            if exponent < 0 {
+                bytes.append(contentsOf: "0.".utf8)
+                bytes.append(contentsOf: repeatElement(UInt8(ascii: "0"), count: -exponent - 1))
+                bytes.append(contentsOf: digits)
+            } else {
+                for index in 0..<max(digits.count, exponent + 1) {
+                    if index == exponent + 1 { bytes.append(UInt8(ascii: ".")) }
+                    bytes.append(index < digits.count ? digits[index] : UInt8(ascii: "0"))
+                }
+            }
+            return
+        }
+        bytes.append(digits[0])
+        if digits.count > 1 {
+            bytes.append(UInt8(ascii: "."))
+            bytes.append(contentsOf: digits[1...])
+        }
+        bytes.append(UInt8(ascii: "e"))
+        bytes.append(exponent < 0 ? UInt8(ascii: "-") : UInt8(ascii: "+"))
+        appendInteger(exponent.magnitude)
+    }
+}
+
+private let hexDigits = Array("0123456789abcdef".utf8)
+
+private let escapeFree: [Bool] = (0..<256).map { byte in
+    byte >= 0x20 && byte < 0x80 && !Array("\"\\<>&".utf8).contains(UInt8(byte))
+}
+
+private func isLineSeparator(_ text: UnsafeRawBufferPointer, at index: Int) -> Bool {
+    index + 2 < text.count && text[index] == 0xe2 && text[index + 1] == 0x80
+        && (text[index + 2] == 0xa8 || text[index + 2] == 0xa9)
+}
+
+/// The length of the well-formed UTF-8 sequence of a non-ASCII character at `index`; 0 where there is none.
+private func utf8SequenceLength(_ text: UnsafeRawBufferPointer, at index: Int) -> Int {
+    func continues(_ offset: Int) -> Bool {
+        index + offset < text.count && text[index + offset] & 0xc0 == 0x80
+    }
+    let first = text[index]
+    switch first {
+    case 0xc2...0xdf: return continues(1) ? 2 : 0
+    case 0xe0...0xef:
+        guard continues(1), continues(2) else { return 0 }
+        let second = text[index + 1]
+        return (first == 0xe0 && second < 0xa0) || (first == 0xed && second > 0x9f) ? 0 : 3
+    case 0xf0...0xf4:
+        guard continues(1), continues(2), continues(3) else { return 0 }
+        let second = text[index + 1]
+        return (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f) ? 0 : 4
+    default: return 0
+    }
+}

@@ -1,0 +1,119 @@
+package import Logging
+package import Platform
+
+/// One path of the API and what answers it.
+package struct Route: Sendable {
+    package typealias Handler = @Sendable (APIRequest) async throws -> APIReply
+
+    package let methods: [String]
+    /// Segments; one that begins with a colon stands for any text.
+    package let segments: [String]
+    /// Whether it changes anything: then requests from other sites are refused.
+    package let changesState: Bool
+    package let handler: Handler
+
+    package init(_ methods: [String], _ path: String, changesState: Bool = false, _ handler: @escaping Handler) {
+        self.methods = methods
+        segments = path.split(separator: "/", omittingEmptySubsequences: true).map(String.init)
+        self.changesState = changesState
+        self.handler = handler
+    }
+
+    package static func get(_ path: String, _ handler: @escaping Handler) -> Route { Route(["GET"], path, handler) }
+
+    /// A reading endpoint that also takes its parameters as a POSTed form.
+    package static func query(_ path: String, _ handler: @escaping Handler) -> Route {
+        Route(["GET", "POST"], path, handler)
+    }
+
+    /// The texts that stand for the variable segments, nil where the path is another.
+    func match(_ path: [String]) -> [String]? {
+        guard path.count == segments.count else { return nil }
+        var values: [String] = []
+        for (segment, text) in zip(segments, path) {
+            if segment.hasPrefix(":") {
+                values.append(text)
+            } else if segment != text {
+                return nil
+            }
+        }
+        return values
+    }
+}
+
+/// Finds the route of a request and turns what handlers throw into answers. Thread-safe.
+package struct RouteTable: Sendable {
+    private let routes: [Route]
+    private let security: RequestSecurity
+    private let log: Logger
+    private let metrics: MetricRegistry
+
+    package init(_ routes: [Route], security: RequestSecurity, metrics: MetricRegistry, log: Logger) {
+        self.routes = routes
+        self.security = security
+        self.metrics = metrics
+        self.log = log
+    }
+
+    package func answer(_ request: APIRequest) async -> APIReply {
+        let start = monotonicNanoseconds()
+        let (reply, handler) = await route(request)
+        let seconds = Double(monotonicNanoseconds() - start) / 1e9
+        metrics.counter(
+            "kops_http_requests_total", "Requests answered, by handler and status.",
+            labels: [("handler", handler), ("code", String(reply.status))]
+        ).add()
+        metrics.histogram(
+            "kops_http_request_duration_seconds", "Time from a request to its answer.",
+            labels: [("handler", handler)], bounds: [0.005, 0.05, 0.25, 1, 5, 30]
+        ).observe(seconds)
+        return security.decorate(reply, for: request)
+    }
+
+    private func route(_ request: APIRequest) async -> (reply: APIReply, handler: String) {
+        var segments: [String] = []
+        for segment in request.path.utf8.split(separator: UInt8(ascii: "/")) {
+            guard let text = try? percentDecoded(segment, plusIsBlank: false) else {
+                return (.text(400, "400 bad path\n"), "none")
+            }
+            segments.append(text)
+        }
+        var allowed: [String] = []
+        for route in routes {
+            guard let values = route.match(segments) else { continue }
+            let name = "/" + route.segments.joined(separator: "/")
+            let method = request.method == "HEAD" ? "GET" : request.method
+            guard route.methods.contains(method) else {
+                allowed += route.methods
+                continue
+            }
+            if let refusal = await security.refusal(of: request, changesState: route.changesState) {
+                return (refusal, name)
+            }
+            var request = request
+            request.pathValues = values
+            do {
+                return (try await route.handler(request), name)
+            } catch let error as APIError {
+                return (error.reply, name)
+            } catch let error as WorkerPoolError {
+                return (APIError(.unavailable, error.description).reply, name)
+            } catch {
+                log.error("request failed", metadata: ["path": "\(request.path)", "error": "\(error)"])
+                return (APIError(.internalError, "\(error)").reply, name)
+            }
+        }
+        if !allowed.isEmpty {
+            if request.method == "OPTIONS" {
+                if let refusal = await security.refusal(of: request, changesState: false) {
+                    return (refusal, "options")
+                }
+                return (APIReply(204, "text/plain", []), "options")
+            }
+            var reply = APIReply.text(405, "Method Not Allowed\n")
+            reply.headers.append(("Allow", allowed.joined(separator: ", ")))
+            return (reply, "none")
+        }
+        return (.text(404, "404 page not found\n"), "none")
+    }
+}

@@ -1,0 +1,46 @@
+package import MetricModel
+
+/// `global:` as in prometheus.yml. Times are milliseconds.
+package struct GlobalConfig: Sendable {
+    package var scrapeInterval: Int64 = 60_000
+    package var scrapeTimeout: Int64 = 10_000
+    package var evaluationInterval: Int64 = 60_000
+    package var ruleQueryOffset: Int64 = 0
+    package var externalLabels = Labels.empty
+}
+
+/// `http:`: where the API and the page are served.
+package struct HTTPConfig: Sendable {
+    package var host = "127.0.0.1"
+    package var port = 9640
+    /// How others reach this sidecar: the base of links in alerts. Empty for `http://<host name>:<port>`.
+    package var externalURL = ""
+    package var users: [String: String] = [:]
+    package var tokenFiles: [String] = []
+    package var corsOrigin: String?
+
+    package var isLoopback: Bool {
+        host == "localhost" || host == "::1" || host == "[::1]" || host.hasPrefix("127.")
+    }
+}
+
+/// `log:`
+package struct LogConfig: Sendable {
+    package var level = "info"
+    package var format = "logfmt"
+}
+
+/// `storage:`. Times are milliseconds, sizes bytes; zero retention means no bound of that kind.
+package struct StorageConfig: Sendable {
+    package enum Engine: String, Sendable { case sqlite, remote }
+
+    package var engine = Engine.sqlite
+    package var path = "./data"
+    package var retentionTime: Int64 = 15 * 86_400_000
+    package var retentionSize: Int64 = 0
+    package var minimumFree: Int64 = 256 << 20
+    package var outOfOrderWindow: Int64 = 0
+    package var maxSeries = 0
+    package var queryURL = ""
+    package var writeURL = ""
+}

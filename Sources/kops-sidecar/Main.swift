@@ -1,0 +1,38 @@
+import ArgumentParser
+import Glibc
+
+/// The program: parses the arguments, runs the command and ends with the status that INTERFACE promises: 0 done, 1 failed
+/// or found wrong, 2 unusable arguments or configuration, 3 refused for safety, 130 interrupted.
+@main
+enum Main {
+    static func main() async {
+        signal(SIGPIPE, SIG_IGN)
+        do {
+            var command = try KopsSidecarCommand.parseAsRoot()
+            if var waiting = command as? any AsyncParsableCommand {
+                try await waiting.run()
+            } else {
+                try command.run()
+            }
+            flushOutput()
+        } catch let failure as CommandFailure {
+            flushOutput()
+            for line in failure.lines { printError(line) }
+            exit(failure.status)
+        } catch is CancellationError {
+            flushOutput()
+            printError("interrupted")
+            exit(130)
+        } catch {
+            let status = KopsSidecarCommand.exitCode(for: error)
+            let message = KopsSidecarCommand.fullMessage(for: error)
+            flushOutput()
+            if status.isSuccess {
+                if !message.isEmpty { print(message) }
+                exit(0)
+            }
+            if !message.isEmpty { printError(message) }
+            exit(status == .validationFailure ? 2 : status.rawValue)
+        }
+    }
+}

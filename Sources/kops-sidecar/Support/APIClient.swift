@@ -1,0 +1,104 @@
+import ArgumentParser
+import FoundationEssentials
+import KopsSidecar
+import MetricModel
+import Platform
+
+/// `--url` and what it takes to talk to a running sidecar (or any Prometheus).
+struct ServerOptions: ParsableArguments {
+    @Option(help: "Where the sidecar answers.")
+    var url = "http://127.0.0.1:9640"
+
+    @Option(help: "A file that holds USER:PASSWORD or a bearer token for it.")
+    var credentialsFile: String?
+
+    /// Sends a request below the URL; the body of a success, an error with the server's own words otherwise.
+    func send(_ method: String, _ path: String, form: [(String, String)] = [], json: [UInt8]? = nil) async throws
+        -> [UInt8]
+    {
+        let client = HTTPClient(name: "kops-cli")
+        defer { client.shutdown() }
+        var base = url
+        while base.hasSuffix("/") { base.removeLast() }
+        if !base.hasPrefix("http://") && !base.hasPrefix("https://") { base = "http://" + base }
+        var request = HTTPRequest(method, base + path)
+        request.timeout = .seconds(150)
+        request.maxBodyBytes = 1 << 30
+        if !form.isEmpty {
+            let text = form.map { percentEncoded($0.0) + "=" + percentEncoded($0.1) }.joined(separator: "&")
+            if method == "GET" {
+                request.url += (path.contains("?") ? "&" : "?") + text
+            } else {
+                request.body = Array(text.utf8)
+                request.headers.append(("Content-Type", "application/x-www-form-urlencoded"))
+            }
+        }
+        if let json {
+            request.body = json
+            request.headers.append(("Content-Type", "application/json"))
+        }
+        if let credentialsFile {
+            let text: String
+            do {
+                text = String(decoding: try FileSystem.read(credentialsFile, maxBytes: 65536), as: UTF8.self)
+            } catch {
+                throw CommandFailure.unusable("\(error)")
+            }
+            let line = text.split(separator: "\n").first.map(String.init) ?? ""
+            if let colon = line.firstIndex(of: ":") {
+                request.basicAuth = (String(line[..<colon]), String(line[line.index(after: colon)...]))
+            } else {
+                request.headers.append(("Authorization", "Bearer \(line)"))
+            }
+        }
+        let response: HTTPResponse
+        do {
+            response = try await client.send(request)
+        } catch {
+            throw CommandFailure.failed("\(base) does not answer: \(error.message)")
+        }
+        guard (200..<300).contains(response.status) else {
+            throw CommandFailure.failed("\(base) refuses (\(response.status)): \(serverMessage(response.body))")
+        }
+        return response.body
+    }
+}
+
+/// What the server says was wrong: Prometheus' or Alertmanager's error text, else the body's beginning.
+private func serverMessage(_ body: [UInt8]) -> String {
+    struct Refusal: Decodable { var error: String?, message: String? }
+    if let refusal = try? JSONDecoder().decode(Refusal.self, from: Data(body)),
+        let text = refusal.error ?? refusal.message
+    {
+        return text
+    }
+    if let text = try? JSONDecoder().decode(String.self, from: Data(body)) { return text }
+    return String(decoding: body.prefix(300), as: UTF8.self).split(separator: "\n").first.map(String.init) ?? ""
+}
+
+func percentEncoded(_ text: String) -> String {
+    var out = ""
+    for byte in text.utf8 {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."),
+            UInt8(ascii: "~"):
+            out.unicodeScalars.append(Unicode.Scalar(byte))
+        default:
+            let hex = String(byte, radix: 16, uppercase: true)
+            out += "%" + (hex.count < 2 ? "0" : "") + hex
+        }
+    }
+    return out
+}
+
+/// A time argument: RFC 3339, Unix seconds, `now`, or `-1h` before now.
+func parseTimeArgument(_ text: String, now: Int64) throws -> Int64 {
+    if text == "now" { return now }
+    if text.hasPrefix("-"), let duration = parseDuration(String(text.dropFirst())) { return now - duration }
+    guard let time = parseTime(text) else {
+        throw CommandFailure.unusable(
+            "\"\(text)\" is not a time: give 2026-01-31T12:00:00Z, Unix seconds, now, or -1h for an hour ago")
+    }
+    return time
+}

@@ -1,0 +1,57 @@
+import KopsSidecar
+import Testing
+
+@Suite struct JSONWriterTests {
+    private func text(_ write: (inout JSONWriter) -> Void) -> String {
+        var writer = JSONWriter()
+        write(&writer)
+        return String(decoding: writer.bytes, as: UTF8.self)
+    }
+
+    @Test(
+        arguments: [
+            (0, "0"), (-0.0, "-0"), (1, "1"), (-17, "-17"), (0.1, "0.1"), (1e-5, "0.00001"), (1.5e-6, "0.0000015"),
+            (1e-7, "1e-7"), (123456.789, "123456.789"), (1e20, "100000000000000000000"), (1e21, "1e+21"),
+            (1.7976931348623157e308, "1.7976931348623157e+308"), (2e-300, "2e-300"),
+            (9_007_199_254_740_992, "9007199254740992"), (1.23456789e17, "123456789000000000"), (-2.5e-9, "-2.5e-9"),
+        ] as [(Double, String)])
+    func printsFloatsAsGoDoes(_ value: Double, _ expected: String) {
+        #expect(text { $0.double(value) } == expected)
+        #expect(text { $0.sampleValue(value) } == "\"\(expected)\"")
+    }
+
+    @Test func printsSpecialSampleValues() {
+        #expect(text { $0.sampleValue(.nan) } == "\"NaN\"")
+        #expect(text { $0.sampleValue(.infinity) } == "\"+Inf\"")
+        #expect(text { $0.sampleValue(-.infinity) } == "\"-Inf\"")
+    }
+
+    @Test(
+        arguments: [
+            (0, "0"), (1000, "1"), (1_435_781_451_781, "1435781451.781"), (100, "0.100"), (-1500, "-1.500"),
+            (5, "0.005"),
+        ] as [(Int64, String)])
+    func printsTimestamps(_ milliseconds: Int64, _ expected: String) {
+        #expect(text { $0.timestamp(milliseconds) } == expected)
+    }
+
+    @Test func escapesStrings() {
+        #expect(text { $0.string("a\"\\\n\u{1}<ü>\u{2028}&") } == #""a\"\\\n\u0001\u003cü\u003e\u2028\u0026""#)
+        let broken: [UInt8] = [0x61, 0xff, 0xed, 0xa0, 0x80, 0x62]
+        #expect(broken.withUnsafeBytes { bytes in text { $0.string(utf8: bytes) } } == #""a\ufffd\ufffd\ufffd\ufffdb""#)
+    }
+
+    @Test func placesCommas() {
+        let out = text {
+            $0.object {
+                $0.key("a")
+                $0.array([1, 2]) { $0.int($1) }
+                $0.key("b")
+                $0.object { _ in }
+                $0.key("c")
+                $0.null()
+            }
+        }
+        #expect(out == #"{"a":[1,2],"b":{},"c":null}"#)
+    }
+}
