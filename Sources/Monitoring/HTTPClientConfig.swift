@@ -120,16 +120,23 @@ package actor HTTPAuthorizer {
         request.body = Array(form.map { "\(formEscaped($0.0))=\(formEscaped($0.1))" }.joined(separator: "&").utf8)
         request.headers.append(("Content-Type", "application/x-www-form-urlencoded"))
         let response = try await client.send(request)
-        struct Answer: Decodable { var access_token: String, expires_in: Double? }
+        struct Answer: Decodable {
+            var token: String
+            var lifetime: Double?
+            enum CodingKeys: String, CodingKey {
+                case token = "access_token"
+                case lifetime = "expires_in"
+            }
+        }
         guard response.status == 200,
             let answer = try? JSONDecoder().decode(Answer.self, from: Data(response.body))
         else {
             throw HTTPError(.authentication, "\(redactURL(oauth2.tokenURL)) gives no token (status \(response.status))")
         }
         // Renewed a little before its end.
-        let lifetime = Int64(max(0, min((answer.expires_in ?? 60) - 10, 86_400)) * 1000)
-        token = (answer.access_token, clock.nowMilliseconds() + lifetime)
-        return answer.access_token
+        let lifetime = Int64(max(0, min((answer.lifetime ?? 60) - 10, 86_400)) * 1000)
+        token = (answer.token, clock.nowMilliseconds() + lifetime)
+        return answer.token
     }
 }
 

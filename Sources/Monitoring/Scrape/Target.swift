@@ -56,15 +56,15 @@ func makeTarget(_ found: [String: String], group: [String: String], config: Scra
         return .invalid("scrape timeout cannot be greater than scrape interval (\"\(timeout)\" > \"\(interval)\")")
     }
     var params = config.params
-    var public_ = LabelsBuilder()
+    var kept = LabelsBuilder()
     for (name, value) in relabeled.pairs {
         if name.hasPrefix("__param_") {
             let key = String(name.dropFirst(8))
             params[key] = [value] + (params[key] ?? []).dropFirst()
         }
-        if !name.hasPrefix("__") { public_.set(name, value) }
+        if !name.hasPrefix("__") { kept.set(name, value) }
     }
-    if public_["instance"] ?? "" == "" { public_.set("instance", address) }
+    if kept["instance"] ?? "" == "" { kept.set("instance", address) }
     let query = params.keys.sorted().flatMap { key in
         (params[key] ?? []).map { "\(formEscaped(key))=\(formEscaped($0))" }
     }
@@ -76,7 +76,7 @@ func makeTarget(_ found: [String: String], group: [String: String], config: Scra
     let url = "\(scheme)://\(address)\(path)" + (query.isEmpty ? "" : separator + query.joined(separator: "&"))
     return .active(
         Target(
-            labels: public_.labels(), url: url, scrapeInterval: interval, scrapeTimeout: timeout,
+            labels: kept.labels(), url: url, scrapeInterval: interval, scrapeTimeout: timeout,
             discovered: discovered))
 }
 
