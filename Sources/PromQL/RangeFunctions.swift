@@ -1,7 +1,7 @@
 import MetricModel
 
 /// Functions over range vectors.
-enum RangeFunction: String {
+enum RangeFunction: String, Sendable {
     case absentOverTime = "absent_over_time"
     case avgOverTime = "avg_over_time"
     case changes
@@ -45,7 +45,7 @@ enum RangeFunction: String {
 
 /// One call of a range function: what it needs besides a series. Free of side effects, so that series can be worked on
 /// side by side.
-struct RangeCall {
+struct RangeCall: Sendable {
     let function: RangeFunction
     let windows: Windows
     /// Scalar arguments, a value for each step.
@@ -128,7 +128,7 @@ extension Evaluator {
             function: function, windows: windows, scalars: scalars, argument: arguments[place], call: expr,
             typeLabels: options.features.contains(.typeAndUnitLabels))
         for one in series { countSamples(one, windows) }
-        var columns = try overSeries(series) { call.column($0, &$1) }
+        var columns = try overSeries(series, grid.count) { call.column($0, &$1) }
         try hold(columns.count * grid.count)
         release(series.reduce(0) { $0 + $1.times.count + $1.histogramTimes.count })
         if !function.keepsName {
@@ -142,12 +142,36 @@ extension Evaluator {
 
     /// Works on series one after the other, or side by side where the engine has threads and there is enough to do.
     private func overSeries(
-        _ series: [RangeSeries], _ body: @escaping @Sendable (RangeSeries, inout Annotations) -> Column?
+        _ series: [RangeSeries], _ steps: Int, _ body: @escaping @Sendable (RangeSeries, inout Annotations) -> Column?
     ) throws -> [Column] {
+        let work = series.reduce(0) { $0 + $1.times.count + $1.histogramTimes.count } + series.count * steps
+        if let parallel = options.parallel, series.count >= 8, work >= 50_000 {
+            let parts = min(series.count / 4, 16)
+            let results = ParallelResults<([Column], Annotations)>(count: parts)
+            let control = control
+            parallel(parts) { part in
+                var columns: [Column] = []
+                var notes = Annotations()
+                for i in series.count * part / parts..<series.count * (part + 1) / parts {
+                    // Whoever waits for all parts finds out why.
+                    if i & 7 == 0, (try? control.check()) == nil { break }
+                    if let column = body(series[i], &notes) { columns.append(column) }
+                }
+                results.set(part, (columns, notes))
+            }
+            try control.check()
+            var columns: [Column] = []
+            columns.reserveCapacity(series.count)
+            for result in results.all() {
+                columns += result.0
+                notes.merge(result.1)
+            }
+            return columns
+        }
         var columns: [Column] = []
         columns.reserveCapacity(series.count)
         for (i, one) in series.enumerated() {
-            if i & 15 == 0 { try control.check() }
+            if i & 7 == 0 { try control.check() }
             if let column = body(one, &notes) { columns.append(column) }
         }
         return columns
@@ -208,13 +232,12 @@ extension Evaluator {
         default: return .empty
         }
         var pairs: [String: String] = [:]
-        var spoilt: Set<String> = [Labels.metricNameLabel]
+        var seen: Set<String> = []
         for matcher in selector.matchers where matcher.name != Labels.metricNameLabel {
-            if matcher.op == .equal, pairs[matcher.name] == nil, !spoilt.contains(matcher.name) {
+            if matcher.op == .equal, seen.insert(matcher.name).inserted {
                 pairs[matcher.name] = matcher.value
             } else {
                 pairs[matcher.name] = nil
-                spoilt.insert(matcher.name)
             }
         }
         return Labels(pairs.map { ($0.key, $0.value) })

@@ -1,7 +1,7 @@
 import MetricModel
 
 /// One series of a range vector: floats and histograms apart, stale markers gone.
-struct RangeSeries {
+struct RangeSeries: Sendable {
     var labels: Labels
     var dropName = false
     var times: [Int64] = []
@@ -11,7 +11,7 @@ struct RangeSeries {
 }
 
 /// Where a range selector's windows lie: window i ends at `end(i)` and holds what is younger than its start.
-struct Windows {
+struct Windows: Sendable {
     let grid: Grid
     let range: Int64
     let offset: Int64
