@@ -54,6 +54,8 @@ struct RangeCall: Sendable {
     let argument: Expr
     let call: Expr
     let typeLabels: Bool
+    /// Asked now and then whether to go on.
+    let control: QueryControl
 
     var grid: Grid { windows.grid }
 
@@ -126,10 +128,9 @@ extension Evaluator {
         if function == .absentOverTime { return absentOverTime(series, windows, arguments[place]) }
         let call = RangeCall(
             function: function, windows: windows, scalars: scalars, argument: arguments[place], call: expr,
-            typeLabels: options.features.contains(.typeAndUnitLabels))
+            typeLabels: options.features.contains(.typeAndUnitLabels), control: control)
         for one in series { countSamples(one, windows) }
         var columns = try overSeries(series, grid.count) { call.column($0, &$1) }
-        try hold(columns.count * grid.count)
         release(series.reduce(0) { $0 + $1.times.count + $1.histogramTimes.count })
         if !function.keepsName {
             for i in columns.indices { unnamed(&columns[i]) }
@@ -147,34 +148,53 @@ extension Evaluator {
         let work = series.reduce(0) { $0 + $1.times.count + $1.histogramTimes.count } + series.count * steps
         if let parallel = options.parallel, series.count >= 8, work >= 50_000 {
             let parts = min(series.count / 4, 16)
-            let results = ParallelResults<([Column], Annotations)>(count: parts)
+            let results = ParallelResults<Part>(count: parts)
             let control = control
             parallel(parts) { part in
-                var columns: [Column] = []
-                var notes = Annotations()
-                for i in series.count * part / parts..<series.count * (part + 1) / parts {
-                    // Whoever waits for all parts finds out why.
-                    if i & 7 == 0, (try? control.check()) == nil { break }
-                    if let column = body(series[i], &notes) { columns.append(column) }
+                var out = Part()
+                let own = series.count * part / parts..<series.count * (part + 1) / parts
+                do {
+                    for i in own { try out.take(series[i], steps, control, body) }
+                } catch {
+                    out.failure = error
                 }
-                results.set(part, (columns, notes))
+                results.set(part, out)
             }
-            try control.check()
             var columns: [Column] = []
             columns.reserveCapacity(series.count)
             for result in results.all() {
-                columns += result.0
-                notes.merge(result.1)
+                if let failure = result.failure { throw failure }
+                columns += result.columns
+                notes.merge(result.notes)
             }
             return columns
         }
+        var out = Part()
+        out.columns.reserveCapacity(series.count)
+        for one in series { try out.take(one, steps, control, body) }
+        notes.merge(out.notes)
+        return out.columns
+    }
+
+    /// What one thread makes of its series.
+    private struct Part: Sendable {
         var columns: [Column] = []
-        columns.reserveCapacity(series.count)
-        for (i, one) in series.enumerated() {
-            if i & 7 == 0 { try control.check() }
-            if let column = body(one, &notes) { columns.append(column) }
+        var notes = Annotations()
+        var failure: (any Error)?
+
+        mutating func take(
+            _ series: RangeSeries, _ steps: Int, _ control: QueryControl,
+            _ body: (RangeSeries, inout Annotations) -> Column?
+        ) throws {
+            try control.charge(steps)
+            if let column = body(series, &notes) {
+                columns.append(column)
+            } else {
+                try control.charge(-steps)
+            }
+            // Time may have run out in the middle, and then the column means nothing.
+            try control.check()
         }
-        return columns
     }
 
     private func countSamples(_ series: RangeSeries, _ windows: Windows) {

@@ -19,8 +19,16 @@ extension RangeCall {
     ) -> [Double] {
         [Double](unsafeUninitializedCapacity: grid.count) { out, count in
             count = grid.count
+            // Samples looked at since the clock was.
+            var work = 0
+            var stopped = false
             windows.slide(times) { step, from, to in
-                out[step] = to - from >= least ? body(step, from, to) : absent
+                work += to - from + 8
+                if work > 4_000_000 {
+                    work = 0
+                    if (try? control.check()) == nil { stopped = true }
+                }
+                out[step] = to - from >= least && !stopped ? body(step, from, to) : absent
             }
         }
     }

@@ -130,6 +130,7 @@ extension Evaluator {
         var samples = 0
         for series in found {
             samples += series.timestamps.count
+            try hold(grid.count)
             var histograms: [NativeHistogram?]?
             if series.histograms != nil, !timesOnly {
                 histograms = [NativeHistogram?](repeating: nil, count: grid.count)
@@ -159,9 +160,10 @@ extension Evaluator {
             if present > 0 {
                 stats.totalQueryableSamples += present
                 columns.append(Column(labels: series.labels, values: values, histograms: histograms))
+            } else {
+                release(grid.count)
             }
         }
-        try hold(columns.count * grid.count)
         release(samples)
         return columns
     }
