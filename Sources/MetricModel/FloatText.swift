@@ -177,6 +177,7 @@ package func parseFloat(utf8 text: UnsafeRawBufferPointer) -> Double? {
         previous = byte
     }
     if previous == UInt8(ascii: "_") { return nil }
+    guard let start = clean.utf8.first(where: { $0 != UInt8(ascii: ".") }), start >= 48, start <= 57 else { return nil }
     let isHex = clean.hasPrefix("0x") || clean.hasPrefix("0X")
     if isHex, !clean.contains("p"), !clean.contains("P") { clean += "p0" }
     // Swift's own parser: correctly rounded, no locale; it takes no leading or trailing point.

@@ -8,7 +8,7 @@ struct Grouping {
     var group: [Int] = []
 
     init(_ columns: [Column], by names: [String], without: Bool) {
-        let set = LabelNames(without ? names + [Labels.metricNameLabel, "__type__", "__unit__"] : names)
+        let set = LabelNames(without ? names + [Labels.metricNameLabel] : names)
         if !without, names.isEmpty {
             if !columns.isEmpty { labels = [.empty] }
             group = [Int](repeating: 0, count: columns.count)
@@ -194,7 +194,7 @@ extension Evaluator {
             throw QueryError(.execution, "invalid label name \(quoteGo(label))")
         }
         let keep = LabelNames(aggregation.grouping + [label])
-        let drop = LabelNames(aggregation.grouping + [Labels.metricNameLabel, "__type__", "__unit__"])
+        let drop = LabelNames(aggregation.grouping + [Labels.metricNameLabel])
         var places: [Labels: Int] = [:]
         var out: [Column] = []
         for column in columns {

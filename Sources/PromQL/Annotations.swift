@@ -1,15 +1,13 @@
 import MetricModel
 
 /// Warnings and infos of one query: each text once, in order of appearance, with the place it is about.
-struct Annotations {
-    enum Level { case warning, info }
+struct Annotations: Sendable {
+    enum Level: Sendable { case warning, info }
 
-    private struct Note {
+    private struct Note: Sendable {
         var level: Level
         var text: String
         var offset: Int
-        /// Written after the text, before the place.
-        var detail: (() -> String)?
     }
 
     private var notes: [Note] = []
@@ -17,7 +15,7 @@ struct Annotations {
     private var monotonicity: [Int: Monotonicity] = [:]
 
     /// What was mended in the input of histogram_quantile, over all steps.
-    private struct Monotonicity {
+    private struct Monotonicity: Sendable {
         var minBucket: Double
         var maxBucket: Double
         var maxDiff: Double
@@ -32,7 +30,11 @@ struct Annotations {
     @discardableResult
     private mutating func add(_ level: Level, _ text: String, _ offset: Int) -> Int {
         let key = (level == .warning ? "W" : "I") + text
-        if let index = known[key] { return index }
+        if let index = known[key] {
+            // The last place stands, as in Prometheus.
+            notes[index].offset = offset
+            return index
+        }
         known[key] = notes.count
         notes.append(Note(level: level, text: text, offset: offset))
         return notes.count - 1

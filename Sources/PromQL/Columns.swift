@@ -1,7 +1,7 @@
 import MetricModel
 
 /// The steps an expression is evaluated at: `start`, `start + step`, … (`count` of them).
-struct Grid: Hashable {
+struct Grid: Hashable, Sendable {
     var start: Int64
     var step: Int64
     var count: Int
@@ -24,7 +24,7 @@ extension Double {
 }
 
 /// One series of an instant vector over all steps of a grid.
-struct Column {
+struct Column: Sendable {
     var labels: Labels
     /// Delayed name removal: the name (type, unit) goes at the end of the query.
     var dropName = false
@@ -77,7 +77,7 @@ enum Evaluated {
 }
 
 /// A set of label names, for keeping or dropping labels without making strings.
-struct LabelNames {
+struct LabelNames: Sendable {
     private let names: [[UInt8]]
 
     init(_ names: [String]) { self.names = names.map { Array($0.utf8) } }

@@ -19,11 +19,13 @@ extension Evaluator {
         let (series, windows) = try rangeInput(argument, grid)
         let call = RangeCall(
             function: function, windows: windows, scalars: [], argument: argument, call: expr,
-            typeLabels: options.features.contains(.typeAndUnitLabels))
+            typeLabels: options.features.contains(.typeAndUnitLabels), control: control)
         var out: [Column] = []
         for one in series {
             var column = Column(labels: one.labels, values: [Double](repeating: absent, count: grid.count))
+            try hold(grid.count)
             for i in 0..<grid.count {
+                if i & 255 == 0 { try control.check() }
                 let end = windows.end(i)
                 let window = call.surroundings(
                     one, from: end - windows.range - lookback, through: selector.smoothed ? end + lookback : end)

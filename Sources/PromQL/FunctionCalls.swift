@@ -153,11 +153,16 @@ extension Evaluator {
         case dayOfYear = "day_of_year"
         case hour, minute, month, year
 
+        private static let last: [CalendarPart: Double] = [
+            .daysInMonth: 31, .dayOfMonth: 4, .dayOfWeek: 0, .dayOfYear: 339, .hour: 15, .minute: 30, .month: 12,
+            .year: 292_277_026_596,
+        ]
+
         func value(_ seconds: Double) -> Double {
-            // What does not fit is what Go's conversion makes of it on this architecture.
-            let whole = seconds.isFinite && abs(seconds) < 9.2e18 ? Int64(seconds) : Int64.min
-            let clamped = min(max(whole, -60_000_000_000_000), 60_000_000_000_000)
-            let time = CivilTime(seconds: clamped)
+            // What does not fit an Int64 becomes its least value on Prometheus' usual machine, and Go's calendar wraps that
+            // around to its last year.
+            guard seconds.isFinite, abs(seconds) < 9.2e18 else { return CalendarPart.last[self] ?? .nan }
+            let time = CivilTime(seconds: Int64(seconds))
             switch self {
             case .daysInMonth: return Double(time.daysInMonth)
             case .dayOfMonth: return Double(time.day)

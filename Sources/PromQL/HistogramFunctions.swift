@@ -49,7 +49,8 @@ extension Evaluator {
             guard let histograms = column.histograms else { continue }
             column.histograms = nil
             column.values = histograms.map { $0.map(body) ?? absent }
-            unnamed(&column)
+            column.dropName = true
+            if !delayedNames { column.labels = column.labels.dropping(.metricName) }
             if !column.isEmpty { out.append(column) }
         }
         return try joined(out)

@@ -27,6 +27,21 @@ struct KahanSum {
     var total: Double { sum + correction }
 }
 
+/// Four of them at once, for finite figures that do not overflow. The rounding error of a sum is exact however it is
+/// found, so this gives the same bits as four of the above, without their branches.
+struct KahanSums {
+    var sum = SIMD4<Double>.zero
+    var correction = SIMD4<Double>.zero
+
+    @inline(__always)
+    mutating func add(_ value: SIMD4<Double>) {
+        let t = sum + value
+        let part = t - sum
+        correction += (sum - (t - part)) + (value - part)
+        sum = t
+    }
+}
+
 /// A mean from a compensated sum; should the sum overflow, it goes on incrementally. Prometheus 3's way.
 struct RunningMean {
     private var sum: KahanSum

@@ -50,7 +50,7 @@ struct Lexer {
 
     /// The character at `at` as Go's %q shows it.
     private func shownCharacter(_ position: Int) -> String {
-        guard position < input.count else { return "'\\ufffd'" }
+        guard position < input.count else { return "'\u{fffd}'" }
         let rest = String(decoding: input[position..<min(position + 4, input.count)], as: UTF8.self)
         guard let scalar = rest.unicodeScalars.first else { return "''" }
         if scalar == "'" { return "'\\''" }
@@ -97,7 +97,8 @@ struct Lexer {
             return take(.leftParen)
         case UInt8(ascii: ")"):
             parenDepth -= 1
-            if parenDepth < 0 { return fail("unexpected right parenthesis ')'", from: start, to: start + 1) }
+            // The place is where the lexer stands after it.
+            if parenDepth < 0 { return fail("unexpected right parenthesis ')'", from: start + 1, to: start + 1) }
             return take(.rightParen)
         case UInt8(ascii: "{"):
             inBraces = true
@@ -156,10 +157,10 @@ struct Lexer {
             return take(.rightBracket)
         case UInt8(ascii: ":"):
             if !sawDuration {
-                return fail("unexpected colon before duration in duration expression", from: start, to: start + 1)
+                return fail("unexpected colon before duration in duration expression", from: start + 1, to: start + 1)
             }
             if sawColon {
-                return fail("unexpected repeated colon in duration expression", from: start, to: start + 1)
+                return fail("unexpected repeated colon in duration expression", from: start + 1, to: start + 1)
             }
             sawColon = true
             return take(.colon)
@@ -168,7 +169,8 @@ struct Lexer {
             return take(.leftParen)
         case UInt8(ascii: ")"):
             parenDepth -= 1
-            if parenDepth < 0 { return fail("unexpected right parenthesis ')'", from: start, to: start + 1) }
+            // The place is where the lexer stands after it.
+            if parenDepth < 0 { return fail("unexpected right parenthesis ')'", from: start + 1, to: start + 1) }
             return take(.rightParen)
         case UInt8(ascii: "+"): return take(.op(.add))
         case UInt8(ascii: "-"): return take(.op(.subtract))
@@ -304,69 +306,65 @@ struct Lexer {
         return fail("bad number or duration syntax: \(quoteGo(text))", from: start)
     }
 
-    /// Steps over a number; false where a letter or digit follows that does not belong to it (then `at` is after that).
-    private mutating func scanNumber() -> Bool {
-        let start = at
-        if peek() == UInt8(ascii: "0"), peek(1) | 0x20 == UInt8(ascii: "x") {
-            at += 2
-            acceptDigits(hex: true)
-        } else {
-            acceptDigits(hex: false)
-            if peek() == UInt8(ascii: ".") {
-                at += 1
-                acceptDigits(hex: false)
-            }
-            if peek() | 0x20 == UInt8(ascii: "e") {
-                at += 1
-                if peek() == UInt8(ascii: "+") || peek() == UInt8(ascii: "-") { at += 1 }
-                acceptDigits(hex: false)
-            }
-        }
-        if at < input.count, isNameStart(input[at]) || isDigit(input[at]) {
-            let text = input[start..<at]
-            // A duration starts with digits only.
-            if !text.allSatisfy(isDigit) { at += 1 }
-            return false
-        }
+    private mutating func accept(_ set: StaticString) -> Bool {
+        guard at < input.count, isIn(input[at], set) else { return false }
+        at += 1
         return true
     }
 
-    private mutating func acceptDigits(hex: Bool) {
-        var previousWasDigit = false
+    private func isIn(_ c: UInt8, _ set: StaticString) -> Bool {
+        set.withUTF8Buffer { $0.contains(c) }
+    }
+
+    /// Steps over a number; false where it is malformed or a letter follows. Then `at` is where that was noticed.
+    private mutating func scanNumber() -> Bool {
+        let start = at
+        var hex = false
+        if accept("0"), accept("xX") {
+            _ = accept("_")
+            hex = true
+        }
+        func isDigitHere(_ c: UInt8) -> Bool { isDigit(c) || (hex && c | 0x20 >= 97 && c | 0x20 <= 102) }
+        _ = accept(".")
+        if at < input.count, isDigitHere(input[at]) { at += 1 }
+        var sawPoint = false
+        var sawExponent = false
         while at < input.count {
             let c = input[at]
-            if isDigit(c) || (hex && c | 0x20 >= 97 && c | 0x20 <= 102) {
-                previousWasDigit = true
-            } else if c == UInt8(ascii: "_"), previousWasDigit || hex, at + 1 < input.count, isDigit(input[at + 1]) {
-                previousWasDigit = false
+            if isDigitHere(c) {
+                at += 1
+            } else if c == UInt8(ascii: ".") {
+                at += 1
+                if sawPoint || accept("_.") || hex { return false }
+                sawPoint = true
+            } else if c | 0x20 == UInt8(ascii: "e") {
+                at += 1
+                if sawExponent { return false }
+                sawExponent = true
+                _ = accept("+-")
+                if accept("._eE") || at == input.count { return false }
+            } else if c == UInt8(ascii: "_") {
+                at += 1
+                if accept("._eE") || at == input.count { return false }
             } else {
-                return
+                break
             }
-            at += 1
         }
+        if at == start { return false }
+        return at == input.count || !(isNameStart(input[at]) || isDigit(input[at]))
     }
 
     private mutating func scanDuration() -> Bool {
-        guard at < input.count, input[at - 1] >= 48, input[at - 1] <= 57 else { return false }
-        while true {
-            let c = peek()
-            switch c {
-            case UInt8(ascii: "s"), UInt8(ascii: "h"), UInt8(ascii: "d"), UInt8(ascii: "w"), UInt8(ascii: "y"): at += 1
-            case UInt8(ascii: "m"):
-                at += 1
-                if peek() == UInt8(ascii: "s") { at += 1 }
-            default:
-                if at < input.count { at += 1 }
-                return false
-            }
-            guard isDigit(peek()) else { break }
-            while isDigit(peek()) { at += 1 }
+        guard accept("smhdwy") else { return false }
+        _ = accept("s")
+        while accept("0123456789") {
+            while accept("0123456789") {}
+            guard accept("smhdw") else { return false }
+            _ = accept("s")
         }
-        if at < input.count, isNameStart(input[at]) || isDigit(input[at]) {
-            at += 1
-            return false
-        }
-        return true
+        guard at < input.count, isNameStart(input[at]) || isDigit(input[at]) else { return true }
+        at += 1
+        return false
     }
 }
 

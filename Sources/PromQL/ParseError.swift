@@ -4,17 +4,19 @@ package struct ParseError: Error, Sendable, Equatable, CustomStringConvertible {
     package let message: String
     /// Byte offsets into the text.
     package let range: Range<Int>
-    /// From 1; columns are bytes, as in Prometheus.
+    /// From 1; columns are bytes, as in Prometheus. 0 where there is no text to have a place in.
     package let line: Int
     package let column: Int
 
     /// As Prometheus prints it: `1:5: parse error: …`.
-    package var description: String { "\(line):\(column): parse error: \(message)" }
+    package var description: String {
+        "\(line > 0 ? "\(line):\(column)" : "unknown position"): parse error: \(message)"
+    }
 
     init(_ message: String, _ range: Range<Int>, in text: [UInt8]) {
         self.message = message
         self.range = range
-        (line, column) = place(of: range.lowerBound, in: text)
+        (line, column) = text.isEmpty ? (0, 0) : place(of: range.lowerBound, in: text)
     }
 }
 

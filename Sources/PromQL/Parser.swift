@@ -27,6 +27,8 @@ struct Parser {
     /// End of the last closing bracket, number or duration taken: where Prometheus says that a selector ends.
     private(set) var lastEnd = 0
     var nesting = 0
+    /// Aggregations whose arguments are being read: Prometheus blames the outermost grammar rule that it can.
+    private var aggregations = 0
 
     init(_ text: String, _ features: PromQLFeatures) {
         self.text = Array(text.utf8)
@@ -77,6 +79,7 @@ struct Parser {
     func unexpected(_ context: String = "", _ expected: String = "") -> ParseError {
         if token.kind == .error { return fail(token.text, token.range) }
         var message = "unexpected \(token.shown)"
+        let context = context.isEmpty && aggregations > 0 ? "aggregation" : context
         if !context.isEmpty { message += " in \(context)" }
         if !expected.isEmpty { message += ", expected \(expected)" }
         return fail(message, token.range)
@@ -268,10 +271,6 @@ struct Parser {
             if next == .leftParen || next == .keyword(.by) || next == .keyword(.without) {
                 return try aggregation(op, start)
             }
-            if startsOperand(next) {
-                advance()
-                throw unexpected("aggregation")
-            }
             return try selector(start)
         case .identifier, .metricIdentifier:
             if peek().kind == .leftParen, token.kind == .identifier { return try call(start) }
@@ -288,23 +287,32 @@ struct Parser {
         }
     }
 
-    private func startsOperand(_ kind: TokenKind) -> Bool {
-        switch kind {
-        case .identifier, .metricIdentifier, .string, .number, .duration, .aggregator: true
+    private var canStartOperand: Bool {
+        switch token.kind {
+        case .identifier, .metricIdentifier, .string, .number, .duration, .aggregator, .leftParen, .leftBrace,
+            .error, .op(.add), .op(.subtract):
+            true
+        case .op(let op): op.isSet
+        case .keyword(let word):
+            switch word {
+            case .on, .ignoring, .bool, .groupLeft, .groupRight: false
+            default: true
+            }
         default: false
         }
     }
 
     private mutating func call(_ start: Int) throws(ParseError) -> Expr {
         let name = token.text
-        guard let function = Function.all[name] else {
-            throw fail("unknown function with name \(quoteGo(name))", token.range)
-        }
-        if function.experimental, !features.contains(.experimentalFunctions) {
-            throw fail("function \(quoteGo(name)) is not enabled", token.range)
-        }
+        let range = token.range
         advance()
         let arguments = try callArguments()
+        guard let function = Function.all[name] else {
+            throw fail("unknown function with name \(quoteGo(name))", range)
+        }
+        if function.experimental, !features.contains(.experimentalFunctions) {
+            throw fail("function \(quoteGo(name)) is not enabled", range)
+        }
         return try node(.call(function, arguments), start..<lastEnd)
     }
 
@@ -321,7 +329,7 @@ struct Parser {
             if token.kind == .comma {
                 let comma = token.range
                 advance()
-                if token.kind == .rightParen {
+                if !canStartOperand {
                     throw fail("trailing commas not allowed in function call args", comma)
                 }
             } else {
@@ -345,8 +353,10 @@ struct Parser {
             grouping = try groupingLabels()
             grouped = true
         }
-        guard token.kind == .leftParen else { throw unexpected("aggregation") }
+        aggregations += 1
+        guard token.kind == .leftParen else { throw unexpected() }
         let arguments = try callArguments()
+        aggregations -= 1
         if !grouped, isGrouping(token.kind) {
             without = token.kind == .keyword(.without)
             advance()
@@ -432,7 +442,7 @@ struct Parser {
         do {
             return try LabelMatcher(name, op, value)
         } catch {
-            throw fail("error parsing regexp: \(error.reason): `\(value)`", range)
+            throw fail("error parsing regexp: " + goRegexReason(error.reason, value), range)
         }
     }
 
@@ -565,6 +575,21 @@ struct Parser {
         case .subquery: throw fail("\(word) modifier is not supported for subqueries", expr.range)
         default: throw fail("\(word) modifier not implemented", expr.range)
         }
+    }
+}
+
+/// RE2's reasons in the words of Go's package, which Prometheus shows.
+private func goRegexReason(_ reason: String, _ pattern: String) -> String {
+    let parts = reason.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
+    let argument = parts.count > 1 ? String(parts[1].dropFirst()) : pattern
+    switch parts[0] {
+    case "missing )": return "missing closing ): `^(?s:\(pattern))$`"
+    case "missing ]": return "missing closing ]: `\(argument))$`"
+    case "unexpected )": return "unexpected ): `^(?s:\(pattern))$`"
+    case "no argument for repetition operator": return "missing argument to repetition operator: `\(argument)`"
+    case "bad repetition operator": return "invalid nested repetition operator: `\(argument)`"
+    case "trailing \\": return "trailing backslash at end of expression: ``"
+    default: return "\(parts[0]): `\(argument)`"
     }
 }
 

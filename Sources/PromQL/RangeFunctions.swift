@@ -1,7 +1,7 @@
 import MetricModel
 
 /// Functions over range vectors.
-enum RangeFunction: String {
+enum RangeFunction: String, Sendable {
     case absentOverTime = "absent_over_time"
     case avgOverTime = "avg_over_time"
     case changes
@@ -45,7 +45,7 @@ enum RangeFunction: String {
 
 /// One call of a range function: what it needs besides a series. Free of side effects, so that series can be worked on
 /// side by side.
-struct RangeCall {
+struct RangeCall: Sendable {
     let function: RangeFunction
     let windows: Windows
     /// Scalar arguments, a value for each step.
@@ -54,6 +54,8 @@ struct RangeCall {
     let argument: Expr
     let call: Expr
     let typeLabels: Bool
+    /// Asked now and then whether to go on.
+    let control: QueryControl
 
     var grid: Grid { windows.grid }
 
@@ -126,10 +128,9 @@ extension Evaluator {
         if function == .absentOverTime { return absentOverTime(series, windows, arguments[place]) }
         let call = RangeCall(
             function: function, windows: windows, scalars: scalars, argument: arguments[place], call: expr,
-            typeLabels: options.features.contains(.typeAndUnitLabels))
+            typeLabels: options.features.contains(.typeAndUnitLabels), control: control)
         for one in series { countSamples(one, windows) }
-        var columns = try overSeries(series) { call.column($0, &$1) }
-        try hold(columns.count * grid.count)
+        var columns = try overSeries(series, grid.count) { call.column($0, &$1) }
         release(series.reduce(0) { $0 + $1.times.count + $1.histogramTimes.count })
         if !function.keepsName {
             for i in columns.indices { unnamed(&columns[i]) }
@@ -142,15 +143,58 @@ extension Evaluator {
 
     /// Works on series one after the other, or side by side where the engine has threads and there is enough to do.
     private func overSeries(
-        _ series: [RangeSeries], _ body: @escaping @Sendable (RangeSeries, inout Annotations) -> Column?
+        _ series: [RangeSeries], _ steps: Int, _ body: @escaping @Sendable (RangeSeries, inout Annotations) -> Column?
     ) throws -> [Column] {
-        var columns: [Column] = []
-        columns.reserveCapacity(series.count)
-        for (i, one) in series.enumerated() {
-            if i & 15 == 0 { try control.check() }
-            if let column = body(one, &notes) { columns.append(column) }
+        let work = series.reduce(0) { $0 + $1.times.count + $1.histogramTimes.count } + series.count * steps
+        if let parallel = options.parallel, series.count >= 8, work >= 50_000 {
+            let parts = min(series.count / 4, 16)
+            let results = ParallelResults<Part>(count: parts)
+            let control = control
+            parallel(parts) { part in
+                var out = Part()
+                let own = series.count * part / parts..<series.count * (part + 1) / parts
+                do {
+                    for i in own { try out.take(series[i], steps, control, body) }
+                } catch {
+                    out.failure = error
+                }
+                results.set(part, out)
+            }
+            var columns: [Column] = []
+            columns.reserveCapacity(series.count)
+            for result in results.all() {
+                if let failure = result.failure { throw failure }
+                columns += result.columns
+                notes.merge(result.notes)
+            }
+            return columns
         }
-        return columns
+        var out = Part()
+        out.columns.reserveCapacity(series.count)
+        for one in series { try out.take(one, steps, control, body) }
+        notes.merge(out.notes)
+        return out.columns
+    }
+
+    /// What one thread makes of its series.
+    private struct Part: Sendable {
+        var columns: [Column] = []
+        var notes = Annotations()
+        var failure: (any Error)?
+
+        mutating func take(
+            _ series: RangeSeries, _ steps: Int, _ control: QueryControl,
+            _ body: (RangeSeries, inout Annotations) -> Column?
+        ) throws {
+            try control.charge(steps)
+            if let column = body(series, &notes) {
+                columns.append(column)
+            } else {
+                try control.charge(-steps)
+            }
+            // Time may have run out in the middle, and then the column means nothing.
+            try control.check()
+        }
     }
 
     private func countSamples(_ series: RangeSeries, _ windows: Windows) {
@@ -208,13 +252,12 @@ extension Evaluator {
         default: return .empty
         }
         var pairs: [String: String] = [:]
-        var spoilt: Set<String> = [Labels.metricNameLabel]
+        var seen: Set<String> = []
         for matcher in selector.matchers where matcher.name != Labels.metricNameLabel {
-            if matcher.op == .equal, pairs[matcher.name] == nil, !spoilt.contains(matcher.name) {
+            if matcher.op == .equal, seen.insert(matcher.name).inserted {
                 pairs[matcher.name] = matcher.value
             } else {
                 pairs[matcher.name] = nil
-                spoilt.insert(matcher.name)
             }
         }
         return Labels(pairs.map { ($0.key, $0.value) })

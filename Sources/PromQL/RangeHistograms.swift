@@ -47,6 +47,7 @@ extension RangeCall {
             windows.slide(times) { _, from, to in histogramWindows.append(from..<to) }
         }
         while step < grid.count {
+            if step & 255 == 255, (try? control.check()) == nil { break }
             let floats = floatWindows[step]
             let histograms = histogramWindows[step]
             if !floats.isEmpty || !histograms.isEmpty {
@@ -127,7 +128,8 @@ extension RangeCall {
             function: function,
             windows: Windows(
                 grid: grid, range: windows.range, offset: windows.offset, fixed: windows.fixed, open: windows.open),
-            scalars: scalars.map { [$0[step]] }, argument: argument, call: self.call, typeLabels: typeLabels)
+            scalars: scalars.map { [$0[step]] }, argument: argument, call: self.call, typeLabels: typeLabels,
+            control: control)
         let value = call.floats(one)[0]
         return value.isAbsent ? .none : .float(value, keep: true)
     }

@@ -19,8 +19,16 @@ extension RangeCall {
     ) -> [Double] {
         [Double](unsafeUninitializedCapacity: grid.count) { out, count in
             count = grid.count
+            // Samples looked at since the clock was.
+            var work = 0
+            var stopped = false
             windows.slide(times) { step, from, to in
-                out[step] = to - from >= least ? body(step, from, to) : absent
+                work += to - from + 8
+                if work > 4_000_000 {
+                    work = 0
+                    if (try? control.check()) == nil { stopped = true }
+                }
+                out[step] = to - from >= least && !stopped ? body(step, from, to) : absent
             }
         }
     }
@@ -50,12 +58,14 @@ extension RangeCall {
         case .stdvarOverTime: return fill(times) { _, from, to in variance(values, from, to) }
         case .stddevOverTime: return fill(times) { _, from, to in variance(values, from, to).squareRoot() }
         case .deriv:
+            let tame = isTame(values)
             return fill(times, least: 2) { _, from, to in
-                regression(times, values, from, to, origin: times[from]).slope
+                regression(times, values, from, to, origin: times[from], tame: tame).slope
             }
         case .predictLinear:
+            let tame = isTame(values)
             return fill(times, least: 2) { step, from, to in
-                let line = regression(times, values, from, to, origin: grid.time(step))
+                let line = regression(times, values, from, to, origin: grid.time(step), tame: tame)
                 return line.slope * scalars[0][step] + line.intercept
             }
         case .quantileOverTime:
@@ -248,36 +258,59 @@ extension RangeCall {
         }
     }
 
+    /// Whether sums over these values, and over their products with times, stay finite.
+    private func isTame(_ values: UnsafeBufferPointer<Double>) -> Bool { values.allSatisfy { abs($0) < 1e200 } }
+
     /// The least-squares line, x in seconds from `origin`.
     @inline(__always)
     private func regression(
         _ times: UnsafeBufferPointer<Int64>, _ values: UnsafeBufferPointer<Double>, _ from: Int, _ to: Int,
-        origin: Int64
+        origin: Int64, tame: Bool
     ) -> (slope: Double, intercept: Double) {
-        var n = 0.0
-        var sumX = KahanSum()
-        var sumY = KahanSum()
-        var sumXY = KahanSum()
-        var sumX2 = KahanSum()
         let first = values[from]
-        var constant = true
-        for i in from..<to {
-            let y = values[i]
-            if i > from, y != first { constant = false }
-            n += 1
-            let x = Double(times[i] - origin) / 1e3
-            sumX.add(x)
-            sumY.add(y)
-            sumXY.add(x * y)
-            sumX2.add(x * x)
-        }
-        if constant { return first.isInfinite ? (.nan, .nan) : (0, first) }
-        let x = sumX.total
-        let y = sumY.total
-        let covariance = sumXY.total - x * y / n
-        let variance = sumX2.total - x * x / n
+        if values[from..<to].allSatisfy({ $0 == first }) { return first.isInfinite ? (.nan, .nan) : (0, first) }
+        let total = tame ? sums(times, values, from, to, origin) : carefulSums(times, values, from, to, origin)
+        let n = Double(to - from)
+        let x = total[0]
+        let y = total[1]
+        let covariance = total[2] - x * y / n
+        let variance = total[3] - x * x / n
         let slope = covariance / variance
         return (slope, y / n - slope * x / n)
+    }
+
+    /// Σx, Σy, Σx·y and Σx², compensated.
+    @inline(__always)
+    private func sums(
+        _ times: UnsafeBufferPointer<Int64>, _ values: UnsafeBufferPointer<Double>, _ from: Int, _ to: Int,
+        _ origin: Int64
+    ) -> SIMD4<Double> {
+        var sums = KahanSums()
+        for i in from..<to {
+            let x = Double(times[i] - origin) / 1e3
+            let y = values[i]
+            sums.add(SIMD4(x, y, x * y, x * x))
+        }
+        return sums.sum + sums.correction
+    }
+
+    /// The same where something may overflow.
+    private func carefulSums(
+        _ times: UnsafeBufferPointer<Int64>, _ values: UnsafeBufferPointer<Double>, _ from: Int, _ to: Int,
+        _ origin: Int64
+    ) -> SIMD4<Double> {
+        var x = KahanSum()
+        var y = KahanSum()
+        var xy = KahanSum()
+        var xx = KahanSum()
+        for i in from..<to {
+            let t = Double(times[i] - origin) / 1e3
+            x.add(t)
+            y.add(values[i])
+            xy.add(t * values[i])
+            xx.add(t * t)
+        }
+        return SIMD4(x.total, y.total, xy.total, xx.total)
     }
 
     private func smoothed(

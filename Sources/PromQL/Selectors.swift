@@ -1,7 +1,7 @@
 import MetricModel
 
 /// One series of a range vector: floats and histograms apart, stale markers gone.
-struct RangeSeries {
+struct RangeSeries: Sendable {
     var labels: Labels
     var dropName = false
     var times: [Int64] = []
@@ -11,7 +11,7 @@ struct RangeSeries {
 }
 
 /// Where a range selector's windows lie: window i ends at `end(i)` and holds what is younger than its start.
-struct Windows {
+struct Windows: Sendable {
     let grid: Grid
     let range: Int64
     let offset: Int64
@@ -130,6 +130,7 @@ extension Evaluator {
         var samples = 0
         for series in found {
             samples += series.timestamps.count
+            try hold(grid.count)
             var histograms: [NativeHistogram?]?
             if series.histograms != nil, !timesOnly {
                 histograms = [NativeHistogram?](repeating: nil, count: grid.count)
@@ -159,9 +160,10 @@ extension Evaluator {
             if present > 0 {
                 stats.totalQueryableSamples += present
                 columns.append(Column(labels: series.labels, values: values, histograms: histograms))
+            } else {
+                release(grid.count)
             }
         }
-        try hold(columns.count * grid.count)
         release(samples)
         return columns
     }

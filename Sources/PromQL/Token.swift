@@ -48,9 +48,9 @@ struct Token: Sendable {
         case .string: return "string \(quotedShort)"
         case .number: return "number \(quotedShort)"
         case .duration: return "duration \(quotedShort)"
-        case .op(let op): return op.isWord ? "<op:\(text)>" : "<op:\(text)>"
+        case .op, .regexEqual, .regexNotEqual, .at: return "<op:\(text)>"
         case .aggregator: return "<aggr:\(text)>"
-        case .keyword: return "<\(text)>"
+        case .keyword(let word): return word.isPreprocessor ? quotedShort : "<\(text)>"
         default: return quotedShort
         }
     }

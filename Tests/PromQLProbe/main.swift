@@ -2,6 +2,7 @@
 //
 //   promql-probe script FILE…             runs test scripts
 //   promql-probe parse EXPR…              prints expressions as format_query would
+//   promql-probe format                   the same for lines of standard input, answers as JSON
 //   promql-probe serve DATA [--closed]    answers queries from standard input over the series in DATA
 //   promql-probe bench DATA FROM TO STEP QUERIES REPEAT
 //
@@ -218,6 +219,14 @@ case "serve":
     let source = FixedSeries(path)
     let engine = makeEngine(closed: arguments.contains("--closed"))
     while let line = readLine() { emit(answer(line, engine, source)) }
+case "format":
+    while let line = readLine() {
+        do {
+            emit(json(try parseExpression(line, features: .experimentalFunctions).pretty()))
+        } catch {
+            emit(json("E \(error)"))
+        }
+    }
 case "bench": try bench(Array(arguments))
 default: print("usage: promql-probe script FILE… | parse EXPR… | serve DATA [--closed] | bench …")
 }

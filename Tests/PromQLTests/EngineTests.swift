@@ -1,0 +1,179 @@
+import MetricModel
+import PromQL
+import Testing
+
+private func store(series count: Int = 20, samples: Int = 400) -> MemorySeries {
+    let store = MemorySeries()
+    for i in 0..<count {
+        let labels = Labels([("__name__", "m_total"), ("i", "\(i)"), ("half", "\(i % 2)")])
+        for j in 0..<samples {
+            let reset = (i * 37 + j) % 61 == 0
+            store.append(labels, timestamp: Int64(j) * 15_000, value: reset ? 0 : Double(j * (i + 1)) * 0.7)
+        }
+    }
+    return store
+}
+
+private func values(_ result: QueryResult) -> [String: [Double]] {
+    guard case .matrix(let series) = result.value else { return [:] }
+    return Dictionary(uniqueKeysWithValues: series.map { ("\($0.labels)", $0.values) })
+}
+
+@Suite struct EngineTests {
+    /// Whatever a query computes for a range it must compute for each of its moments alone.
+    @Test(arguments: [
+        "m_total", "rate(m_total[2m])", "sum by (half) (rate(m_total[1m]))", "avg_over_time(m_total[90s])",
+        "max_over_time(m_total[5m] offset 1m)", "quantile_over_time(0.3, m_total[2m])", "m_total > 100 < 2000",
+        "m_total / on (i) group_left () (m_total offset 1m)", "topk(3, m_total)", "stddev_over_time(m_total[3m])",
+        "sum_over_time(rate(m_total[1m])[5m:30s])", "deriv(m_total[2m])", "predict_linear(m_total[2m], 60)",
+        "changes(m_total[2m]) + resets(m_total[2m])", "m_total @ 300", "timestamp(m_total)",
+        "count_values(\"v\", m_total)",
+        "absent(m_total > 1e9)", "min_over_time(m_total[1m])", "double_exponential_smoothing(m_total[2m], 0.3, 0.4)",
+        "time() - m_total", "label_replace(m_total, \"x\", \"$1\", \"i\", \"(.)\") or m_total", "irate(m_total[1m])",
+        "mad_over_time(m_total[2m])", "stdvar(m_total)", "quantile(0.9, m_total)",
+    ])
+    func rangeAgreesWithInstants(query: String) throws {
+        var options = EngineOptions()
+        options.features = .all
+        let engine = Engine(options)
+        let source = store()
+        let expr = try engine.parse(query)
+        let range = try engine.range(
+            expr, from: 0, through: 6_300_000, step: 105_000, source: source, control: QueryControl())
+        guard case .matrix(let series) = range.value else {
+            Issue.record("no matrix")
+            return
+        }
+        for time in stride(from: Int64(0), through: 6_300_000, by: 105_000) {
+            let instant = try engine.instant(expr, at: time, source: source, control: QueryControl())
+            guard case .vector(let samples) = instant.value else {
+                Issue.record("no vector")
+                return
+            }
+            let expected = series.filter { $0.timestamps.contains(time) }
+            #expect(samples.count == expected.count)
+            for one in expected {
+                let sample = try #require(samples.first { $0.labels == one.labels })
+                let place = try #require(one.timestamps.firstIndex(of: time))
+                #expect(
+                    sample.value.bitPattern == one.values[place].bitPattern
+                        || (sample.value.isNaN && one.values[place].isNaN),
+                    "\(query) at \(time): \(sample.value) and \(one.values[place])")
+            }
+        }
+    }
+
+    @Test func severalThreadsAnswerTheSame() throws {
+        var options = EngineOptions()
+        let alone = Engine(options)
+        options.parallel = sharedWork(threads: 3) { job in
+            Task.detached { job() }
+            return true
+        }
+        let together = Engine(options)
+        let source = store(series: 100, samples: 600)
+        for query in ["sum(rate(m_total[5m]))", "max_over_time(m_total[10m])", "rate(nothing[5m])"] {
+            let expr = try alone.parse(query)
+            func ask(_ engine: Engine) throws -> QueryResult {
+                try engine.range(
+                    expr, from: 0, through: 9_000_000, step: 15_000, source: source, control: QueryControl())
+            }
+            let a = try ask(alone)
+            let b = try ask(together)
+            #expect(values(a) == values(b))
+            #expect(a.infos == b.infos && a.warnings == b.warnings)
+        }
+    }
+
+    @Test func limitsEndAQuery() throws {
+        let engine = Engine()
+        let source = store(series: 50, samples: 400)
+        let heavy = try engine.parse("stddev_over_time(m_total[100m])")
+        let cancelled = QueryControl()
+        cancelled.cancel()
+        #expect { try engine.instant(heavy, at: 6_000_000, source: source, control: cancelled) } throws: {
+            ($0 as? QueryError)?.kind == .canceled
+        }
+        let start = ContinuousClock.now
+        #expect {
+            try engine.range(
+                heavy, from: 0, through: 6_000_000_000, step: 1000, source: source,
+                control: QueryControl(maxSamples: 2_000_000_000, timeout: .milliseconds(200)))
+        } throws: {
+            ($0 as? QueryError)?.message == "query timed out in expression evaluation"
+        }
+        #expect(ContinuousClock.now - start < .seconds(20))
+        for query in [
+            "m_total", "m_total[90m:1s]", "sum_over_time(m_total[90m:100ms])", "count_values(\"v\", m_total)",
+        ] {
+            let expr = try engine.parse(query)
+            #expect {
+                try engine.instant(
+                    expr, at: 6_000_000, source: source, control: QueryControl(maxSamples: 40))
+            } throws: {
+                ($0 as? QueryError)?.message
+                    == "query processing would load too many samples into memory in query execution"
+            }
+        }
+        let endless = try engine.parse("sum_over_time(vector(1)[200y:1ms])")
+        #expect(throws: QueryError.self) {
+            try engine.instant(endless, at: 0, source: source, control: QueryControl())
+        }
+    }
+
+    @Test func rangeQueriesRefuseWhatIsNone() throws {
+        let engine = Engine()
+        func message(_ query: String, from: Int64 = 0, through: Int64 = 10, step: Int64 = 1) throws -> String {
+            do throws(QueryError) {
+                let expr: Expr
+                do { expr = try engine.parse(query) } catch { return "\(error)" }
+                _ = try engine.range(
+                    expr, from: from, through: through, step: step, source: MemorySeries(), control: QueryControl())
+                return ""
+            } catch {
+                return "\(error.kind.rawValue): \(error.message)"
+            }
+        }
+        #expect(
+            try message("m[5m]")
+                == "bad_data: invalid expression type \"range vector\" for range query, must be Scalar or instant Vector"
+        )
+        #expect(try message("m", step: 0).hasPrefix("bad_data: zero or negative query resolution"))
+        #expect(try message("m", from: 10, through: 0) == "bad_data: end timestamp must not be before start time")
+        #expect(try message("m", from: .min, through: .max).hasPrefix("bad_data: exceeded"))
+        #expect(try message("m") == "")
+    }
+
+    @Test func notesTellTheirPlace() throws {
+        let engine = Engine()
+        let text = "1 +\n  rate(m[5m])"
+        let source = MemorySeries()
+        for i in 0..<10 { source.append(Labels([("__name__", "m")]), timestamp: Int64(i) * 60_000, value: Double(i)) }
+        let result = try engine.instant(
+            try engine.parse(text), at: 500_000, source: source, control: QueryControl(), text: text)
+        #expect(
+            result.infos == [
+                "PromQL info: metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \"m\" (2:8)"
+            ])
+    }
+
+    @Test func extremeTimesDoNotTrap() throws {
+        let engine = Engine()
+        let source = store(series: 2, samples: 10)
+        for time in [Int64.min / 2_000_000, -1, 0, Int64.max / 2_000_000] {
+            for query in [
+                "m_total offset 200y", "rate(m_total[250y] @ 9e9)", "m_total offset -250y", "year(vector(1e300))",
+            ] {
+                _ = try engine.instant(try engine.parse(query), at: time, source: source, control: QueryControl())
+            }
+        }
+    }
+
+    @Test func treeAsJSON() throws {
+        let expr = try parseExpression("sum by (a) (rate(m{b!=\"c\\\"\"}[5m] offset 1m)) > bool -2")
+        #expect(
+            String(decoding: expr.treeJSON, as: UTF8.self)
+                == #"{"type":"binaryExpr","op":">","lhs":{"type":"aggregation","op":"sum","expr":{"type":"call","func":{"name":"rate","argTypes":["matrix"],"variadic":0,"returnType":"vector"},"args":[{"type":"matrixSelector","range":300000,"name":"m","matchers":[{"name":"b","value":"c\"","type":"!="},{"name":"__name__","value":"m","type":"="}],"anchored":false,"smoothed":false,"offset":60000,"timestamp":null,"startOrEnd":null}]},"param":null,"grouping":["a"],"without":false},"rhs":{"type":"numberLiteral","val":"-2"},"matching":null,"bool":true}"#
+        )
+    }
+}
