@@ -169,6 +169,23 @@ private func values(_ result: QueryResult) -> [String: [Double]] {
         }
     }
 
+    @Test func longChainsAndDeepBracketsAreEvaluated() throws {
+        let engine = Engine()
+        let source = store(series: 2, samples: 10)
+        for text in [
+            "m_total" + String(repeating: " + m_total", count: 450),
+            String(repeating: "(", count: 180) + "m_total" + String(repeating: ")", count: 180),
+            String(repeating: "abs(", count: 180) + "m_total" + String(repeating: ")", count: 180),
+            "m_total" + String(repeating: " or m_total", count: 450),
+        ] {
+            let expr = try engine.parse(text)
+            let result = try engine.range(
+                expr, from: 0, through: 150_000, step: 15_000, source: source, control: QueryControl(), text: text)
+            #expect(values(result).count == 2)
+            #expect(!expr.pretty().isEmpty && !expr.treeJSON.isEmpty)
+        }
+    }
+
     @Test func treeAsJSON() throws {
         let expr = try parseExpression("sum by (a) (rate(m{b!=\"c\\\"\"}[5m] offset 1m)) > bool -2")
         #expect(
