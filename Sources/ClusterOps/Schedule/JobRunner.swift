@@ -237,5 +237,5 @@ package final class JobRunner: Sendable {
 
 package struct JobError: Error, Sendable, CustomStringConvertible {
     package let description: String
-    init(_ description: String) { self.description = description }
+    package init(_ description: String) { self.description = description }
 }

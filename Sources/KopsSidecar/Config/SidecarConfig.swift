@@ -1,0 +1,204 @@
+package import ClusterOps
+import MetricModel
+package import Monitoring
+import Platform
+
+/// `cluster:`. Times are milliseconds.
+package struct ClusterConfig: Sendable, Equatable {
+    package var name = "kubernetes"
+    package var kubeconfig = "/etc/kubernetes/admin.conf"
+    package var metricsServerEnabled = false
+    package var metricsServerInterval: Int64 = 30_000
+    package var objectsEnabled = false
+}
+
+/// The whole configuration file with what it names: rule files, the notifications' file, the web configuration file.
+package struct SidecarConfig: Sendable {
+    /// The file, or the name of the built-in default.
+    package var path: String
+    package var global = GlobalConfig()
+    package var scrapeConfigs: [ScrapeConfig] = []
+    package var ruleGroups: [RuleGroupDefinition] = []
+    package var storage = StorageConfig()
+    package var http = HTTPConfig()
+    package var log = LogConfig()
+    package var cluster = ClusterConfig()
+    package var etcd = EtcdOptions()
+    package var backup: BackupOptions?
+    /// Jobs that concern the whole cluster run only where the lease is held.
+    package var leaderElection = false
+    /// The file's YAML, secrets replaced.
+    package var redacted = ""
+    /// What is allowed and yet may be a mistake, such as a pattern that no file matches.
+    package var warnings: [String] = []
+
+    /// What runs when no file is named and the default one is not there.
+    static let builtIn = """
+        global: {scrape_interval: 15s, evaluation_interval: 15s}
+        scrape_configs:
+          - job_name: kops-sidecar
+            static_configs: [{targets: [self]}]
+        storage: {path: ./data}
+        """
+}
+
+/// Everything that is wrong with a configuration, in the order of the file.
+package struct ConfigProblems: Error, Sendable, CustomStringConvertible {
+    package let issues: [ConfigIssue]
+    package var lines: [String] { issues.map(\.description) }
+    package var description: String { lines.joined(separator: "\n") }
+}
+
+extension SidecarConfig {
+    /// Reads and checks a file and all it names; nil reads the built-in default. Throws with every finding, not only the
+    /// first.
+    package static func load(_ path: String?) throws(ConfigProblems) -> SidecarConfig {
+        let issues = ConfigIssues()
+        let bytes: [UInt8]
+        let file = path ?? "<built-in>"
+        do {
+            bytes =
+                try path.map { (p) throws(FileError) in try FileSystem.read(p, maxBytes: 16 << 20) }
+                ?? Array(builtIn.utf8)
+        } catch {
+            throw ConfigProblems(issues: [ConfigIssue(file: file, line: 0, column: 0, message: "\(error)")])
+        }
+        var config = SidecarConfig(path: file)
+        do {
+            guard let node = try ConfigNode.parse(bytes, file: file) else {
+                // An empty file is a valid one, as for Prometheus.
+                return config
+            }
+            guard let root = ConfigSection(node, issues) else { throw ConfigProblems(issues: issues.all) }
+            config.decode(root, issues)
+        } catch let issue as ConfigIssue {
+            issues.add(issue)
+        } catch let problems as ConfigProblems {
+            throw problems
+        } catch {
+            issues.add(ConfigIssue(file: file, line: 0, column: 0, message: "\(error)"))
+        }
+        if !issues.all.isEmpty { throw ConfigProblems(issues: issues.all) }
+        config.redacted = redactedYAML(bytes)
+        return config
+    }
+
+    private mutating func decode(_ root: ConfigSection, _ issues: ConfigIssues) {
+        let globalSection = root.section("global")
+        global = decodeGlobalConfig(globalSection, issues)
+        let defaults = ScrapeDefaults(globalSection, global)
+        decodeRemainingGlobal(globalSection)
+        var sections = root.sections("scrape_configs")
+        sections += scrapeSections(root, issues)
+        scrapeConfigs = decodeScrapeConfigs(sections, defaults)
+        storage = decodeStorageConfig(root.section("storage"), issues)
+        http = decodeHTTPConfig(root.section("http"), issues)
+        log = decodeLogConfig(root.section("log"))
+        cluster = decodeClusterConfig(root.section("cluster"))
+        etcd = decodeEtcdConfig(root.section("etcd"))
+        backup = decodeBackupConfig(
+            root.section("backup"), cluster: cluster.name, workDirectory: storage.path, issues)
+        decodeRuleFiles(root, issues)
+        if let jobs = root.section("jobs") {
+            leaderElection = jobs.choice("leader", ["lease", "off"]) == "lease"
+            jobs.finish()
+        }
+        for (key, why) in Self.unsupported { root.refuse(key, why) }
+        // How Prometheus itself runs: nothing of this program's depends on it.
+        _ = root.section("runtime").map { $0.int("gogc") }
+        root.finish()
+    }
+
+    private static let unsupported = [
+        ("alerting", "alerts go to the receivers under notifications"),
+        ("remote_write", "samples stay in the local store in this version"),
+        ("remote_read", "queries read the local store in this version"),
+        ("tracing", "this program sends no traces"),
+        ("otlp", "metrics are taken by scraping"),
+        ("certificates", "renew with `kubeadm certs renew` in this version"),
+        ("upgrade", "upgrade with kubeadm in this version"),
+    ]
+
+    /// Keys of `global` that change nothing here, so that an existing file is taken as it is.
+    private func decodeRemainingGlobal(_ section: ConfigSection?) {
+        guard let section else { return }
+        _ = section.string("query_log_file").map { _ in
+            section.refuse("query_log_file", "queries are not logged; the metrics tell how many and how long")
+        }
+        section.refuse("scrape_failure_log_file", "failures are on the targets page and in the debug log")
+        _ = section.choice("metric_name_validation_scheme", ["utf8", "legacy"])
+        _ = section.string("metric_name_escaping_scheme")
+        _ = section.bool("always_scrape_classic_histograms")
+        _ = section.bool("convert_classic_histograms_to_nhcb")
+        _ = section.bool("scrape_native_histograms")
+        section.finish()
+    }
+
+    private mutating func scrapeSections(_ root: ConfigSection, _ issues: ConfigIssues) -> [ConfigSection] {
+        var sections: [ConfigSection] = []
+        for pattern in root.strings("scrape_config_files") ?? [] {
+            for file in matches(pattern, root, "scrape_config_files") {
+                do {
+                    guard let node = try ConfigNode.read(file: file), let section = ConfigSection(node, issues) else {
+                        continue
+                    }
+                    sections += section.sections("scrape_configs")
+                    section.finish()
+                } catch {
+                    issues.add(error)
+                }
+            }
+        }
+        return sections
+    }
+
+    private mutating func decodeRuleFiles(_ root: ConfigSection, _ issues: ConfigIssues) {
+        var seen: Set<String> = []
+        for pattern in root.strings("rule_files") ?? [] {
+            for file in matches(pattern, root, "rule_files") where seen.insert(file).inserted {
+                ruleGroups += decodeRuleFile(
+                    file, defaultInterval: global.evaluationInterval, defaultOffset: global.ruleQueryOffset,
+                    issues: issues)
+            }
+        }
+    }
+
+    private mutating func matches(_ pattern: String, _ root: ConfigSection, _ key: String) -> [String] {
+        let pattern = resolvePath(pattern, relativeTo: root.node.file)
+        let files = FileSystem.glob(pattern)
+        if files.isEmpty { warnings.append("\(key): no file matches \(pattern)") }
+        return files
+    }
+}
+
+private func decodeClusterConfig(_ section: ConfigSection?) -> ClusterConfig {
+    var config = ClusterConfig()
+    guard let section else { return config }
+    config.name = section.string("name") ?? config.name
+    if let at = section.node("name"),
+        config.name.isEmpty || !config.name.utf8.allSatisfy({ isNameByte($0) }) || config.name.utf8.count > 100
+    {
+        section.issues.add(at, "cluster.name is part of file names: letters, digits, '.', '_' and '-', at most 100")
+    }
+    config.kubeconfig = section.string("kubeconfig") ?? config.kubeconfig
+    if let metrics = section.section("metrics_server") {
+        config.metricsServerEnabled = metrics.bool("enabled") ?? true
+        config.metricsServerInterval = metrics.duration("interval") ?? config.metricsServerInterval
+        metrics.finish()
+    }
+    if let objects = section.section("objects") {
+        config.objectsEnabled = objects.bool("enabled") ?? true
+        objects.finish()
+    }
+    section.finish()
+    return config
+}
+
+private func isNameByte(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+        true
+    default: false
+    }
+}

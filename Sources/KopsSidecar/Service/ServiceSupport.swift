@@ -1,0 +1,66 @@
+package import ClusterOps
+import Glibc
+import Platform
+
+/// Lets one task at a time through, in order.
+actor AsyncLock {
+    private var last: Task<Void, Never>?
+
+    func run<R: Sendable>(_ body: @escaping @Sendable () async -> R) async -> R {
+        let before = last
+        let task = Task {
+            await before?.value
+            return await body()
+        }
+        last = Task { _ = await task.value }
+        return await task.value
+    }
+}
+
+func processEnvironment() -> [String: String] {
+    var out: [String: String] = [:]
+    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+        if let value = getenv(name) { out[name] = String(cString: value) }
+    }
+    return out
+}
+
+/// Tries the address before the server does, for an error that says what is wrong; nil where it is free.
+func addressProblem(_ http: HTTPConfig) -> String? {
+    if http.port == 0 { return nil }
+    var hints = addrinfo()
+    hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+    hints.ai_flags = AI_PASSIVE
+    var found: UnsafeMutablePointer<addrinfo>?
+    let code = getaddrinfo(http.host, String(http.port), &hints, &found)
+    guard code == 0, let address = found else { return String(cString: gai_strerror(code)) }
+    defer { freeaddrinfo(found) }
+    let fd = socket(address.pointee.ai_family, Int32(SOCK_STREAM.rawValue), 0)
+    guard fd >= 0 else { return nil }
+    defer { close(fd) }
+    var yes: Int32 = 1
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, socklen_t(MemoryLayout<Int32>.size))
+    guard bind(fd, address.pointee.ai_addr, address.pointee.ai_addrlen) == 0 else {
+        let problem = errno
+        if problem == EADDRINUSE { return "the port is taken by another program; choose one with --listen HOST:PORT" }
+        return String(cString: strerror(problem))
+    }
+    return nil
+}
+
+/// The destinations that a configuration names.
+package func makeDestinations(_ options: BackupOptions) throws -> [any Destination] {
+    try options.destinations.map { destination in
+        switch destination.place {
+        case .local(let local): return LocalDestination(name: destination.name, path: local.path)
+        case .s3: throw UnsupportedDestination(name: destination.name, kind: "s3")
+        case .sftp: throw UnsupportedDestination(name: destination.name, kind: "sftp")
+        }
+    }
+}
+
+struct UnsupportedDestination: Error, CustomStringConvertible {
+    let name: String
+    let kind: String
+    var description: String { "backup destination \"\(name)\": \(kind) is not supported in this version; use path" }
+}

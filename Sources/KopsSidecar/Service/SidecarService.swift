@@ -1,0 +1,343 @@
+import ClusterOps
+import Glibc
+package import Logging
+import MetricModel
+import Monitoring
+import Platform
+import PromQL
+import ServiceLifecycle
+import TSDB
+import UnixSignals
+
+/// What `run` is started with, beside the file.
+package struct RunOptions: Sendable {
+    /// Nil: the built-in default configuration.
+    package var configPath: String?
+    package var dataDirectory: String?
+    /// HOST:PORT in place of the file's.
+    package var listen: String?
+    package var insecureListen = false
+
+    package init() {}
+}
+
+/// Why the service cannot start: lines for standard error.
+package struct StartFailure: Error, Sendable {
+    package enum Kind: Sendable { case configuration, refused, failed }
+
+    package let kind: Kind
+    package let lines: [String]
+}
+
+/// The whole sidecar: opens the store, wires collector, rules, notifications, jobs and the API around it, and keeps them to
+/// the configuration. docs/architecture.md draws it.
+package final class SidecarService: Sendable {
+    private struct Current {
+        var config: SidecarConfig
+        var backup: BackupService?
+        var reloadedAt: Int64
+        var reloadSucceeded = true
+        var isReady = false
+    }
+
+    private let options: RunOptions
+    private let clock: WallClock
+    private let metrics: MetricRegistry
+    private let log: Logger
+    private let store: Store
+    private let scraper: ScrapeManager
+    private let rules: RuleManager
+    private let jobs: JobRunner
+    private let notifications: any AlertSink
+    private let http: HTTPClient
+    private let queries: WorkerPool
+    private let current: Lock<Current>
+    private let supervisor: ServiceManager
+    private let reloads = AsyncLock()
+
+    /// Loads the configuration and opens the store. Nothing is scraped or listened on before `run`.
+    package init(_ options: RunOptions, makeLogger: (LogConfig) -> Logger) throws {
+        self.options = options
+        var config: SidecarConfig
+        do {
+            config = try Self.load(options)
+        } catch let problems as ConfigProblems {
+            throw StartFailure(kind: .configuration, lines: problems.lines)
+        }
+        let security = config.http
+        if !security.isLoopback, security.users.isEmpty, security.tokenFiles.isEmpty, !options.insecureListen {
+            throw StartFailure(
+                kind: .refused,
+                lines: [
+                    "refused: listening on \(security.host):\(security.port) without authentication lets everybody in; "
+                        + "configure http.web_config_file or http.token_files, or override with --insecure-listen"
+                ])
+        }
+        let log = makeLogger(config.log)
+        let clock = WallClock.system
+        let metrics = MetricRegistry()
+        metrics.addProcessMetrics()
+        metrics.gauge(
+            "kops_build_info", "Always 1; the version is in the label.", labels: [("version", productVersion)]
+        ).set(1)
+        do {
+            try FileSystem.makeDirectories(config.storage.path)
+            var storeOptions = StoreOptions(path: config.storage.path)
+            storeOptions.retentionTime = config.storage.retentionTime
+            storeOptions.retentionSize = config.storage.retentionSize
+            storeOptions.minimumFree = config.storage.minimumFree
+            storeOptions.outOfOrderWindow = config.storage.outOfOrderWindow
+            storeOptions.maxSeries = config.storage.maxSeries
+            store = try Store(options: storeOptions, clock: clock, metrics: metrics, log: log)
+            jobs = try JobRunner(
+                path: FileSystem.resolve("jobs.sqlite", in: config.storage.path), clock: clock, metrics: metrics,
+                log: log)
+        } catch {
+            throw StartFailure(kind: .failed, lines: ["\(error)"])
+        }
+        let http = HTTPClient(name: "kops-http", maxConnectionsPerHost: 4)
+        let queries = WorkerPool(name: "kops-query", threads: max(2, processorCount()), queueLimit: 200)
+        var engineOptions = EngineOptions()
+        engineOptions.defaultSubqueryStep = config.global.evaluationInterval
+        let engine = Engine(engineOptions)
+        let notifications = LogSink(log: log)
+        scraper = ScrapeManager(
+            ScrapeEnvironment(
+                appender: store, client: http,
+                discovery: DiscoveryEnvironment(
+                    client: http, clock: clock, log: log, metrics: metrics,
+                    parseTargets: { try parseTargetGroups($0, file: $1) }),
+                clock: clock, metrics: metrics, log: log, ownMetrics: { metrics.expose() },
+                userAgent: "kops-sidecar/\(productVersion)"))
+        rules = RuleManager(
+            RuleEnvironment(
+                engine: engine, source: store, appender: store, notify: { notifications.post($0) }, clock: clock,
+                metrics: metrics, log: log))
+        self.notifications = notifications
+        self.clock = clock
+        self.metrics = metrics
+        self.log = log
+        self.http = http
+        self.queries = queries
+        supervisor = ServiceManager(environment: processEnvironment())
+        current = Lock(Current(config: config, reloadedAt: clock.nowMilliseconds()))
+        self.engine = engine
+        do {
+            try apply(config)
+        } catch {
+            throw StartFailure(kind: .configuration, lines: ["\(error)"])
+        }
+    }
+
+    private let engine: Engine
+
+    private static func load(_ options: RunOptions) throws(ConfigProblems) -> SidecarConfig {
+        var config = try SidecarConfig.load(options.configPath)
+        if let directory = options.dataDirectory {
+            config.storage.path = directory
+            config.backup?.workDirectory = directory
+        }
+        if let listen = options.listen, let (host, port) = parseListenAddress(listen) {
+            (config.http.host, config.http.port) = (host, port)
+        }
+        return config
+    }
+
+    /// Brings every part to a configuration that was found right.
+    private func apply(_ config: SidecarConfig) throws {
+        let backup = try makeBackupService(config)
+        for warning in config.warnings { log.warning("configuration", metadata: ["finding": "\(warning)"]) }
+        scraper.apply(config.scrapeConfigs)
+        rules.apply(
+            config.ruleGroups, externalLabels: config.global.externalLabels, externalURL: externalURL(config.http))
+        jobs.apply(try backupJobs(backup, config.backup))
+        current.withLock {
+            $0.config = config
+            $0.backup = backup
+            $0.reloadedAt = clock.nowMilliseconds()
+            $0.reloadSucceeded = true
+        }
+        publishReload(successful: true)
+    }
+
+    private func externalURL(_ http: HTTPConfig) -> String {
+        http.externalURL.isEmpty ? "http://\(hostName()):\(http.port)" : http.externalURL
+    }
+
+    private func publishReload(successful: Bool) {
+        metrics.gauge(
+            "kops_config_last_reload_successful", "Whether the last attempt to load the configuration succeeded."
+        ).set(successful ? 1 : 0)
+        if successful {
+            metrics.gauge(
+                "kops_config_last_reload_success_timestamp_seconds",
+                "When the configuration was last loaded with success."
+            ).set(Double(clock.nowMilliseconds()) / 1000)
+        }
+    }
+
+    /// Reads the file again. A bad one changes nothing; its findings are returned.
+    private func reload() async -> [String] {
+        await reloads.run { [self] in
+            supervisor.reloading()
+            defer { supervisor.ready("running") }
+            do {
+                let options = options
+                let config = try await WorkerPool.blocking.run { try Self.load(options) }
+                let before = current.withLock { $0.config }
+                var findings: [String] = []
+                if before.storage.path != config.storage.path { findings.append("storage.path") }
+                if before.http.port != config.http.port || before.http.host != config.http.host {
+                    findings.append("http.listen")
+                }
+                for key in findings {
+                    log.warning("this key takes effect at the next start only", metadata: ["key": "\(key)"])
+                }
+                try apply(config)
+                log.info("configuration loaded", metadata: ["file": "\(config.path)"])
+                return []
+            } catch {
+                let lines = (error as? ConfigProblems)?.lines ?? ["\(error)"]
+                for line in lines { log.error("configuration refused", metadata: ["finding": "\(line)"]) }
+                current.withLock { $0.reloadSucceeded = false }
+                publishReload(successful: false)
+                return lines
+            }
+        }
+    }
+
+    // MARK: Backups
+
+    private func makeBackupService(_ config: SidecarConfig) throws -> BackupService? {
+        guard let backup = config.backup else { return nil }
+        return BackupService(
+            options: backup, etcd: config.etcd, destinations: try makeDestinations(backup), registry: metrics,
+            logger: log, clock: clock, toolVersion: productVersion)
+    }
+
+    private func backupJobs(_ service: BackupService?, _ options: BackupOptions?) throws -> [Job] {
+        guard let service, let options else { return [] }
+        var backup = Job(
+            name: "backup", schedule: try options.schedule.map { try makeSchedule($0, zone: options.timezone) }
+        ) { context in
+            let result = try await service.backupNow(onDemand: context.onDemand)
+            for outcome in result.outcomes {
+                if let problem = outcome.problem { context.log("\(outcome.destination): \(problem)") }
+            }
+            let failed = result.outcomes.filter { $0.problem != nil }.map(\.destination)
+            if !failed.isEmpty {
+                throw JobError("not brought to \(failed.joined(separator: ", ")); it is at \(result.path)")
+            }
+            return result.skipped ? "nothing has changed since revision \(result.manifest.revision)" : result.path
+        }
+        backup.retries = 0
+        return [backup]
+    }
+
+    // MARK: Running
+
+    /// Runs until SIGTERM or SIGINT. Throws `StartFailure` where the address is taken.
+    package func run() async throws {
+        let config = current.withLock { $0.config }
+        let routes = RouteTable(
+            makeRoutes(config), security: try requestSecurity(config.http), metrics: metrics, log: log)
+        let address = "\(config.http.host):\(config.http.port)"
+        if let problem = addressProblem(config.http) {
+            throw StartFailure(kind: .failed, lines: ["cannot listen on \(address): \(problem)"])
+        }
+        let server = makeHTTPServer(
+            routes, options: HTTPServerOptions(host: config.http.host, port: config.http.port), log: log
+        ) { [self] port in
+            current.withLock { $0.isReady = true }
+            log.info("listening", metadata: ["address": "\(config.http.host):\(port)"])
+            supervisor.ready("running")
+        }
+        let group = ServiceGroup(
+            configuration: ServiceGroupConfiguration(
+                services: [
+                    .init(service: Part("store") { [store] in try await store.run() }),
+                    .init(service: Part("scraper") { [scraper] in try await scraper.run() }),
+                    .init(service: Part("rules") { [rules] in try await rules.run() }),
+                    .init(service: Part("jobs") { [jobs] in try await jobs.run() }),
+                    .init(service: Part("housekeeping") { [self] in await housekeeping() }),
+                    .init(service: server),
+                ],
+                gracefulShutdownSignals: [.sigterm, .sigint], logger: log))
+        let hangups = Task { [self] in
+            for await _ in await UnixSignalsSequence(trapping: .sighup) { _ = await reload() }
+        }
+        defer { hangups.cancel() }
+        do {
+            try await group.run()
+        } catch {
+            store.close()
+            throw StartFailure(kind: .failed, lines: ["the service ended: \(error)"])
+        }
+        supervisor.stopping()
+        store.close()
+        log.info("stopped")
+    }
+
+    /// Tells systemd that the service lives, as often as it asks for.
+    private func housekeeping() async {
+        let beat = max(1000, (supervisor.watchdogMilliseconds ?? 20_000) / 2)
+        while !Task.isCancelled {
+            if supervisor.watchdogMilliseconds != nil { supervisor.alive() }
+            try? await Task.sleep(for: .milliseconds(beat))
+        }
+    }
+
+    private func requestSecurity(_ http: HTTPConfig) throws -> RequestSecurity {
+        let tokens = try http.tokenFiles.map { path in
+            let text = try FileSystem.readText(path, maxBytes: 1 << 16)
+            return String(text.split(whereSeparator: \.isWhitespace).first ?? "")
+        }.filter { !$0.isEmpty }
+        return RequestSecurity(users: http.users, tokens: tokens)
+    }
+
+    private func makeRoutes(_ config: SidecarConfig) -> [Route] {
+        let backend = QueryBackend(engine: engine, source: store, clock: clock, metrics: metrics, pool: queries)
+        let status = StatusInformation(
+            startedAt: clock.nowMilliseconds(),
+            clusterName: { [current] in current.withLock { $0.config.cluster.name } },
+            configuration: { [current] in current.withLock { $0.config.redacted } },
+            lastReload: { [current] in current.withLock { ($0.reloadedAt, $0.reloadSucceeded) } },
+            flags: { [options] in
+                [
+                    ("config", options.configPath ?? ""), ("data-dir", options.dataDirectory ?? ""),
+                    ("listen", options.listen ?? ""),
+                ]
+            },
+            retention: { [current] in
+                current.withLock { formatDuration($0.config.storage.retentionTime) }
+            },
+            ready: { [current] in current.withLock { $0.isReady } },
+            reload: { [weak self] in await self?.reload() ?? ["stopping"] }, metrics: metrics)
+        return QueryRoutes(backend).routes
+            + SeriesRoutes(
+                backend, externalLabels: { [current] in current.withLock { $0.config.global.externalLabels } }
+            )
+            .routes
+            + TargetRoutes { [scraper] in scraper.targets() }.routes
+            + RuleRoutes { [rules] in rules.status() }.routes
+            + StoreRoutes(store, pool: queries).routes
+            + KopsRoutes(jobs: jobs, backups: { [current] in current.withLock { $0.backup } }).routes
+            + status.routes + pageRoutes()
+    }
+}
+
+/// A part of the service that runs until it is told to end.
+private struct Part: Service {
+    let name: String
+    let body: @Sendable () async throws -> Void
+
+    init(_ name: String, _ body: @escaping @Sendable () async throws -> Void) {
+        self.name = name
+        self.body = body
+    }
+
+    func run() async throws {
+        // Cancelled, not awaited: a part ends its loops when its task is cancelled.
+        try await cancelWhenGracefulShutdown { try await body() }
+    }
+}

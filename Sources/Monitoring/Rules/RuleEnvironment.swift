@@ -1,0 +1,52 @@
+package import Logging
+package import MetricModel
+package import Platform
+package import PromQL
+
+/// What evaluating rules needs of the outside.
+package struct RuleEnvironment: Sendable {
+    package var engine: Engine
+    package var source: any Queryable
+    package var appender: any SampleAppender
+    package var externalLabels = Labels.empty
+    /// Base of the links in alerts.
+    package var externalURL = ""
+    /// Told of alerts that fire or have resolved, external labels not yet added. Must not block.
+    package var notify: @Sendable ([PostedAlert]) -> Void
+    /// How often an alert that goes on firing is told of again. Milliseconds.
+    package var resendDelay: Int64 = 60_000
+    /// Alerts are restored from samples at most so old. Milliseconds.
+    package var outageTolerance: Int64 = 3_600_000
+    package var gracePeriod: Int64 = 600_000
+    package var maxSamples = 50_000_000
+    package var timeout: Duration = .seconds(120)
+    package var clock: WallClock
+    package var metrics: MetricRegistry
+    package var log: Logger
+
+    package init(
+        engine: Engine, source: any Queryable, appender: any SampleAppender,
+        notify: @escaping @Sendable ([PostedAlert]) -> Void, clock: WallClock, metrics: MetricRegistry, log: Logger
+    ) {
+        self.engine = engine
+        self.source = source
+        self.appender = appender
+        self.notify = notify
+        self.clock = clock
+        self.metrics = metrics
+        self.log = log
+    }
+
+    /// The vector that an expression yields; a scalar is one sample without labels, as rules take it.
+    func vector(_ expr: Expr, at time: Int64) throws -> (samples: [VectorSample], warnings: [String]) {
+        let control = QueryControl(maxSamples: maxSamples, timeout: timeout)
+        let result = try engine.instant(expr, at: time, source: source, control: control)
+        switch result.value {
+        case .vector(let samples): return (samples, result.warnings)
+        case .scalar(let at, let value):
+            return ([VectorSample(labels: .empty, timestamp: at, value: value)], result.warnings)
+        case .string, .matrix:
+            throw QueryError(.execution, "rule result is not a vector or scalar")
+        }
+    }
+}

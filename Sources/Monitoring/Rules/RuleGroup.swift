@@ -1,0 +1,317 @@
+import Logging
+import MetricModel
+import Platform
+import PromQL
+
+/// Evaluates one group's rules, in order, each seeing what those before it recorded. `evaluate` is for one thread at a
+/// time; `status` is thread-safe. A test of rules calls `evaluate` at times of its own.
+package final class RuleGroup: Sendable {
+    package let definition: RuleGroupDefinition
+    private let environment: RuleEnvironment
+    private let work: Lock<Work>
+    private let published: Lock<RuleGroupStatus>
+
+    private struct Work {
+        var tables: [AlertTable]
+        /// Per rule, the series that its last evaluation wrote.
+        var written: [Set<Labels>]
+        /// Series of rules that this group had before and has no more: to be marked as ended.
+        var orphans: Set<Labels> = []
+        var restored = false
+    }
+
+    package init(_ definition: RuleGroupDefinition, _ environment: RuleEnvironment) {
+        self.definition = definition
+        self.environment = environment
+        work = Lock(
+            Work(
+                tables: definition.rules.map { _ in AlertTable() },
+                written: definition.rules.map { _ in [] }))
+        published = Lock(RuleGroupStatus(definition))
+    }
+
+    package var status: RuleGroupStatus { published.withLock { $0 } }
+
+    /// Takes over the alerts of the rules that the old group had as well; the series of the others end.
+    func takeOver(_ old: RuleGroup) {
+        let (tables, written, orphans) = old.work.withLock { ($0.tables, $0.written, $0.orphans) }
+        work.withLock { work in
+            work.orphans = orphans
+            work.restored = true
+            var positions: [RuleDefinition.Identity: [Int]] = [:]
+            for (i, rule) in definition.rules.enumerated() { positions[rule.identity, default: []].append(i) }
+            for (i, rule) in old.definition.rules.enumerated() {
+                if let at = positions[rule.identity]?.first {
+                    positions[rule.identity]?.removeFirst()
+                    work.tables[at] = tables[i]
+                    work.written[at] = written[i]
+                } else {
+                    work.orphans.formUnion(written[i])
+                }
+            }
+        }
+    }
+
+    /// Evaluates every rule as of `time` (milliseconds since 1970 UTC). Blocks.
+    package func evaluate(at time: Int64) {
+        let start = monotonicNanoseconds()
+        let at = time - definition.queryOffset
+        var samples = 0
+        work.withLock { work in
+            for i in definition.rules.indices {
+                samples += evaluateRule(i, at: at, &work)
+            }
+            if !work.orphans.isEmpty {
+                write([], ended: work.orphans, at: at, rule: "")
+                work.orphans = []
+            }
+            if !work.restored {
+                work.restored = true
+                restoreAlerts(at: at, &work)
+            }
+        }
+        let seconds = Double(monotonicNanoseconds() - start) / 1e9
+        published.withLock {
+            $0.lastEvaluation = time
+            $0.evaluationTime = seconds
+        }
+        observe(time, seconds, samples)
+    }
+
+    /// Marks all series as ended: the group is no more.
+    package func end(at time: Int64) {
+        work.withLock { work in
+            let series = work.written.reduce(into: work.orphans) { $0.formUnion($1) }
+            work.written = work.written.map { _ in [] }
+            work.orphans = []
+            if !series.isEmpty { write([], ended: series, at: time, rule: "") }
+        }
+    }
+
+    private func observe(_ time: Int64, _ seconds: Double, _ samples: Int) {
+        let labels = [("rule_group", definition.key)]
+        let metrics = environment.metrics
+        metrics.counter(
+            "prometheus_rule_group_iterations_total", "Evaluations of a rule group, missed ones too.", labels: labels
+        ).add()
+        metrics.gauge(
+            "prometheus_rule_group_last_duration_seconds", "Duration of a group's last evaluation.", labels: labels
+        ).set(seconds)
+        metrics.gauge(
+            "prometheus_rule_group_last_evaluation_timestamp_seconds", "When a group was last evaluated.",
+            labels: labels
+        ).set(Double(time) / 1000)
+        metrics.gauge(
+            "prometheus_rule_group_last_evaluation_samples", "Samples that a group's last evaluation yielded.",
+            labels: labels
+        ).set(Double(samples))
+    }
+
+    // MARK: One rule
+
+    private func evaluateRule(_ i: Int, at time: Int64, _ work: inout Work) -> Int {
+        let rule = definition.rules[i]
+        let start = monotonicNanoseconds()
+        let labels = [("rule_group", definition.key)]
+        environment.metrics.counter(
+            "prometheus_rule_evaluations_total", "Rules evaluated.", labels: labels
+        ).add()
+        var status = RuleStatus(rule)
+        var count = 0
+        do {
+            let written: [(labels: Labels, value: Double, histogram: NativeHistogram?)]
+            switch rule.kind {
+            case .record: written = try record(rule, at: time)
+            case .alert(let hold, let keepFiringFor, let annotations):
+                written = try alert(
+                    rule, hold: hold, keepFiringFor: keepFiringFor, annotations: annotations, at: time,
+                    &work.tables[i])
+                send(&work.tables[i], rule, at: time)
+            }
+            count = written.count
+            let now = Set(written.map(\.labels))
+            write(written, ended: work.written[i].subtracting(now), at: time, rule: rule.name)
+            work.written[i] = now
+            status.health = "ok"
+        } catch {
+            status.health = "err"
+            status.lastError = "\(error)"
+            environment.metrics.counter(
+                "prometheus_rule_evaluation_failures_total", "Rules whose evaluation failed.", labels: labels
+            ).add()
+            environment.log.warning(
+                "evaluating a rule failed",
+                metadata: [
+                    "group": "\(definition.name)", "file": "\(definition.file)", "rule": "\(rule.name)",
+                    "error": "\(error)",
+                ])
+        }
+        status.lastEvaluation = time
+        status.evaluationTime = Double(monotonicNanoseconds() - start) / 1e9
+        status.state = work.tables[i].state
+        status.alerts = work.tables[i].current
+        published.withLock { [status] in $0.rules[i] = status }
+        return count
+    }
+
+    private typealias Written = (labels: Labels, value: Double, histogram: NativeHistogram?)
+
+    private func record(_ rule: RuleDefinition, at time: Int64) throws -> [Written] {
+        let (samples, _) = try environment.vector(rule.expr, at: time)
+        var seen: Set<Labels> = []
+        var written: [Written] = []
+        for sample in samples {
+            var builder = LabelsBuilder(sample.labels)
+            builder.set(Labels.metricNameLabel, rule.name)
+            for (name, value) in rule.labels.pairs {
+                if value.isEmpty { builder.remove(name) } else { builder.set(name, value) }
+            }
+            let labels = builder.labels()
+            guard seen.insert(labels).inserted else {
+                throw RuleError("vector contains metrics with the same labelset after applying rule labels")
+            }
+            written.append((labels, sample.value, sample.histogram))
+        }
+        if definition.limit > 0, written.count > definition.limit {
+            throw RuleError("exceeded limit of \(definition.limit) with \(written.count) series")
+        }
+        return written
+    }
+
+    private func alert(
+        _ rule: RuleDefinition, hold: Int64, keepFiringFor: Int64, annotations: Labels, at time: Int64,
+        _ table: inout AlertTable
+    ) throws -> [Written] {
+        let (samples, _) = try environment.vector(rule.expr, at: time)
+        var found: [Labels: ActiveAlert] = [:]
+        for sample in samples {
+            let template = RuleTemplate(
+                sample: sample.labels, value: sample.value, at: time, environment: environment)
+            func render(_ text: String, _ what: String) -> String {
+                let (text, problem) = template.render(text)
+                if let problem {
+                    environment.log.warning(
+                        "a template of a rule cannot be rendered",
+                        metadata: ["rule": "\(rule.name)", "text": "\(what)", "error": "\(problem)"])
+                }
+                return text
+            }
+            var builder = LabelsBuilder(sample.labels)
+            builder.remove(Labels.metricNameLabel)
+            for (name, value) in rule.labels.pairs {
+                let text = render(value, name)
+                if text.isEmpty { builder.remove(name) } else { builder.set(name, text) }
+            }
+            builder.set("alertname", rule.name)
+            let labels = builder.labels()
+            let texts = Labels(annotations.pairs.map { ($0.name, render($0.value, $0.name)) })
+            let alert = ActiveAlert(labels: labels, annotations: texts, value: sample.value, activeAt: time)
+            if found.updateValue(alert, forKey: labels) != nil {
+                throw RuleError("vector contains metrics with the same labelset after applying alert labels")
+            }
+        }
+        table.update(found, at: time, hold: hold, keepFiringFor: keepFiringFor)
+        let active = table.current
+        if definition.limit > 0, active.count > definition.limit {
+            table.removeAll()
+            throw RuleError("exceeded limit of \(definition.limit) with \(active.count) alerts")
+        }
+        var written: [Written] = []
+        for alert in active {
+            var builder = LabelsBuilder(alert.labels)
+            builder.set(Labels.metricNameLabel, "ALERTS_FOR_STATE")
+            written.append((builder.labels(), Double(alert.activeAt / 1000), nil))
+            builder.set(Labels.metricNameLabel, "ALERTS")
+            builder.set("alertstate", alert.state.rawValue)
+            written.append((builder.labels(), 1, nil))
+        }
+        return written
+    }
+
+    private func send(_ table: inout AlertTable, _ rule: RuleDefinition, at time: Int64) {
+        var posted: [PostedAlert] = []
+        let validFor = 4 * max(definition.interval, environment.resendDelay)
+        let link =
+            environment.externalURL.isEmpty
+            ? "" : "\(environment.externalURL)/graph?g0.expr=\(formEscaped(rule.expr.description))&g0.tab=1"
+        for (key, alert) in table.active where alert.needsSending(at: time, resendDelay: environment.resendDelay) {
+            table.markSent(key, at: time, validUntil: time + validFor)
+            posted.append(
+                PostedAlert(
+                    labels: alert.labels, annotations: alert.annotations, startsAt: alert.firedAt,
+                    endsAt: alert.resolvedAt != 0 ? alert.resolvedAt : time + validFor, generatorURL: link))
+        }
+        if !posted.isEmpty { environment.notify(posted.sorted { $0.labels < $1.labels }) }
+    }
+
+    /// Appends a rule's samples and marks the series that it no longer yields. What the store refuses is logged: the rule
+    /// itself has been evaluated.
+    private func write(_ samples: [Written], ended: Set<Labels>, at time: Int64, rule: String) {
+        do {
+            let series = samples.map(\.labels) + Array(ended)
+            var outcome = AppendOutcome()
+            // A handle may have gone stale between the two calls, once.
+            for _ in 0..<2 {
+                let refs = try environment.appender.resolve(series)
+                var batch = SampleBatch()
+                for (i, sample) in samples.enumerated() {
+                    if let histogram = sample.histogram { batch.histograms.append((batch.count, histogram)) }
+                    batch.append(ref: refs[i], timestamp: time, value: sample.value)
+                }
+                for ref in refs[samples.count...] {
+                    batch.append(ref: ref, timestamp: time, value: .staleMarker)
+                }
+                outcome = try environment.appender.append(batch)
+                if outcome.unknownRefs.isEmpty { break }
+            }
+            let refused = outcome.outOfOrder + outcome.duplicate + outcome.tooOld + outcome.tooNew
+            if refused > 0 {
+                environment.log.warning(
+                    "samples of a rule were refused as out of order or too old",
+                    metadata: ["group": "\(definition.name)", "rule": "\(rule)", "samples": "\(refused)"])
+            }
+        } catch {
+            environment.log.error(
+                "the samples of a rule could not be stored",
+                metadata: ["group": "\(definition.name)", "rule": "\(rule)", "error": "\(error)"])
+        }
+    }
+
+    // MARK: After a restart
+
+    /// Gives pending alerts back the time they had been active before the process was restarted.
+    private func restoreAlerts(at time: Int64, _ work: inout Work) {
+        for (i, rule) in definition.rules.enumerated() {
+            guard case .alert(let hold, _, _) = rule.kind, hold > 0, !work.tables[i].active.isEmpty else { continue }
+            do {
+                let matchers = [
+                    try LabelMatcher(Labels.metricNameLabel, .equal, "ALERTS_FOR_STATE"),
+                    try LabelMatcher("alertname", .equal, rule.name),
+                ]
+                // Up to now, without what this very evaluation has written.
+                let series = try environment.source.select(
+                    matchers, from: time - environment.outageTolerance, through: time - 1,
+                    control: QueryControl(maxSamples: environment.maxSamples, timeout: environment.timeout))
+                for old in series {
+                    guard let last = old.values.lastIndex(where: { !$0.isStaleMarker }) else { continue }
+                    let key = old.labels.withoutMetricName
+                    guard let alert = work.tables[i].active[key], alert.state == .pending,
+                        let since = restoredActiveAt(
+                            value: old.values[last], downAt: old.timestamps[last], now: time, hold: hold,
+                            grace: min(environment.gracePeriod, hold))
+                    else { continue }
+                    work.tables[i].setActiveAt(key, since)
+                }
+            } catch {
+                environment.log.warning(
+                    "an alert's state from before the restart could not be read",
+                    metadata: ["rule": "\(rule.name)", "error": "\(error)"])
+            }
+        }
+    }
+}
+
+package struct RuleError: Error, Sendable, CustomStringConvertible {
+    package let description: String
+    init(_ description: String) { self.description = description }
+}
