@@ -53,7 +53,10 @@ let package = Package(
         .target(name: "Kubernetes", dependencies: ["Platform", logging], swiftSettings: strict),
         .target(
             name: "Monitoring",
-            dependencies: ["MetricModel", "PromQL", "Platform", "Kubernetes", "CSnappy", logging, lifecycle] + grdb,
+            dependencies: [
+                "MetricModel", "PromQL", "Platform", "Kubernetes", "CSnappy", logging, lifecycle,
+                .product(name: "Subprocess", package: "swift-subprocess"),
+            ] + grdb,
             swiftSettings: strict),
         .target(
             name: "ClusterOps",

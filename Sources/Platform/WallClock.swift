@@ -69,3 +69,6 @@ package func daysSinceEpoch(year: Int64, month: Int64, day: Int64) -> Int64 {
     let dayOfEra = yearOfEra * 365 + yearOfEra / 4 - yearOfEra / 100 + dayOfYear
     return era * 146_097 + dayOfEra - 719_468
 }
+
+/// 0 for Sunday … 6 for Saturday.
+package func weekdayOfDay(_ daysSinceEpoch: Int64) -> Int64 { ((daysSinceEpoch + 4) % 7 + 7) % 7 }

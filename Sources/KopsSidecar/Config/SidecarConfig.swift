@@ -25,6 +25,7 @@ package struct SidecarConfig: Sendable {
     package var cluster = ClusterConfig()
     package var etcd = EtcdOptions()
     package var backup: BackupOptions?
+    package var notifications: NotificationsConfig?
     /// Jobs that concern the whole cluster run only where the lease is held.
     package var leaderElection = false
     /// The file's YAML, secrets replaced.
@@ -99,6 +100,7 @@ extension SidecarConfig {
         backup = decodeBackupConfig(
             root.section("backup"), cluster: cluster.name, workDirectory: storage.path, issues)
         decodeRuleFiles(root, issues)
+        decodeNotificationSections(root, issues)
         if let jobs = root.section("jobs") {
             leaderElection = jobs.choice("leader", ["lease", "off"]) == "lease"
             jobs.finish()
@@ -160,6 +162,25 @@ extension SidecarConfig {
                     file, defaultInterval: global.evaluationInterval, defaultOffset: global.ruleQueryOffset,
                     issues: issues)
             }
+        }
+    }
+
+    private mutating func decodeNotificationSections(_ root: ConfigSection, _ issues: ConfigIssues) {
+        if let inline = root.section("notifications") {
+            if root.has("notifications_file"), let at = root.node("notifications_file") {
+                issues.add(at, "at most one of notifications and notifications_file may be given")
+            }
+            notifications = decodeNotifications(inline)
+            return
+        }
+        guard let name = root.string("notifications_file") else { return }
+        let file = resolvePath(name, relativeTo: root.node.file)
+        do {
+            guard let node = try ConfigNode.read(file: file), let section = ConfigSection(node, issues) else { return }
+            notifications = decodeNotifications(section)
+            notifications?.alertmanager.original = redactedYAML(try FileSystem.read(file, maxBytes: 16 << 20))
+        } catch {
+            issues.add((error as? ConfigIssue) ?? ConfigIssue(file: file, line: 0, column: 0, message: "\(error)"))
         }
     }
 

@@ -48,7 +48,8 @@ package final class SidecarService: Sendable {
     private let scraper: ScrapeManager
     private let rules: RuleManager
     private let jobs: JobRunner
-    private let notifications: any AlertSink
+    private let notifications: NotificationService
+    private let notifier: HTTPClient
     private let http: HTTPClient
     private let queries: WorkerPool
     private let current: Lock<Current>
@@ -100,7 +101,18 @@ package final class SidecarService: Sendable {
         var engineOptions = EngineOptions()
         engineOptions.defaultSubqueryStep = config.global.evaluationInterval
         let engine = Engine(engineOptions)
-        let notifications = LogSink(log: log)
+        let notifier = HTTPClient(name: "kops-notify", maxConnectionsPerHost: 8)
+        let notifications: NotificationService
+        do {
+            let configured = try config.notifications ?? NotificationsConfig.logOnly()
+            notifications = try NotificationService(
+                config: configured.alertmanager, templates: configured.templates,
+                storePath: FileSystem.resolve("notifications.sqlite", in: config.storage.path),
+                externalURL: Self.externalURL(config.http), client: notifier, clock: clock, metrics: metrics, log: log)
+        } catch {
+            throw StartFailure(kind: .failed, lines: ["notifications: \(error)"])
+        }
+        let external = Lock(config.global.externalLabels)
         scraper = ScrapeManager(
             ScrapeEnvironment(
                 appender: store, client: http,
@@ -111,9 +123,12 @@ package final class SidecarService: Sendable {
                 userAgent: "kops-sidecar/\(productVersion)"))
         rules = RuleManager(
             RuleEnvironment(
-                engine: engine, source: store, appender: store, notify: { notifications.post($0) }, clock: clock,
+                engine: engine, source: store, appender: store,
+                notify: { notifications.post(withExternalLabels($0, external.withLock { $0 })) }, clock: clock,
                 metrics: metrics, log: log))
         self.notifications = notifications
+        self.notifier = notifier
+        self.external = external
         self.clock = clock
         self.metrics = metrics
         self.log = log
@@ -130,6 +145,8 @@ package final class SidecarService: Sendable {
     }
 
     private let engine: Engine
+    /// What every alert that leaves says beside its own labels.
+    private let external: Lock<Labels>
 
     private static func load(_ options: RunOptions) throws(ConfigProblems) -> SidecarConfig {
         var config = try SidecarConfig.load(options.configPath)
@@ -148,8 +165,12 @@ package final class SidecarService: Sendable {
         let backup = try makeBackupService(config)
         for warning in config.warnings { log.warning("configuration", metadata: ["finding": "\(warning)"]) }
         scraper.apply(config.scrapeConfigs)
+        external.withLock { $0 = config.global.externalLabels }
+        let notify = try config.notifications ?? NotificationsConfig.logOnly()
+        notifications.apply(
+            notify.alertmanager, templates: notify.templates, externalURL: Self.externalURL(config.http))
         rules.apply(
-            config.ruleGroups, externalLabels: config.global.externalLabels, externalURL: externalURL(config.http))
+            config.ruleGroups, externalLabels: config.global.externalLabels, externalURL: Self.externalURL(config.http))
         jobs.apply(try backupJobs(backup, config.backup))
         current.withLock {
             $0.config = config
@@ -160,7 +181,7 @@ package final class SidecarService: Sendable {
         publishReload(successful: true)
     }
 
-    private func externalURL(_ http: HTTPConfig) -> String {
+    private static func externalURL(_ http: HTTPConfig) -> String {
         http.externalURL.isEmpty ? "http://\(hostName()):\(http.port)" : http.externalURL
     }
 
@@ -258,6 +279,7 @@ package final class SidecarService: Sendable {
                     .init(service: Part("store") { [store] in try await store.run() }),
                     .init(service: Part("scraper") { [scraper] in try await scraper.run() }),
                     .init(service: Part("rules") { [rules] in try await rules.run() }),
+                    .init(service: Part("notifications") { [notifications] in try await notifications.run() }),
                     .init(service: Part("jobs") { [jobs] in try await jobs.run() }),
                     .init(service: Part("housekeeping") { [self] in await housekeeping() }),
                     .init(service: server),
@@ -320,6 +342,7 @@ package final class SidecarService: Sendable {
             .routes
             + TargetRoutes { [scraper] in scraper.targets() }.routes
             + RuleRoutes { [rules] in rules.status() }.routes
+            + AlertmanagerRoutes(notifications, clock: clock).routes
             + StoreRoutes(store, pool: queries).routes
             + KopsRoutes(jobs: jobs, backups: { [current] in current.withLock { $0.backup } }).routes
             + status.routes + pageRoutes()

@@ -233,7 +233,8 @@ package final class RuleGroup: Sendable {
         let validFor = 4 * max(definition.interval, environment.resendDelay)
         let link =
             environment.externalURL.isEmpty
-            ? "" : "\(environment.externalURL)/graph?g0.expr=\(formEscaped(rule.expr.description))&g0.tab=1"
+            ? ""
+            : "\(environment.externalURL)/graph?g0.expr=\(percentEncoded(rule.expr.description, spaceAsPlus: true))&g0.tab=1"
         for (key, alert) in table.active where alert.needsSending(at: time, resendDelay: environment.resendDelay) {
             table.markSent(key, at: time, validUntil: time + validFor)
             posted.append(

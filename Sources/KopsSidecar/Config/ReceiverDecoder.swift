@@ -1,0 +1,242 @@
+import Monitoring
+import Platform
+
+/// What `global:` of an Alertmanager configuration gives to receivers that do not say it themselves.
+final class NotificationDefaults {
+    private let section: ConfigSection?
+    let http: HTTPClientConfig
+    let mailTLS: TLSSettings?
+
+    /// For each integration: its option, the global key, and the value where neither is given.
+    private static let globals: [IntegrationKind: [(option: String, key: String, otherwise: String)]] = [
+        .email: [
+            ("from", "smtp_from", ""), ("smarthost", "smtp_smarthost", ""), ("hello", "smtp_hello", "localhost"),
+            ("auth_username", "smtp_auth_username", ""), ("auth_password", "smtp_auth_password", ""),
+            ("auth_identity", "smtp_auth_identity", ""), ("auth_secret", "smtp_auth_secret", ""),
+        ],
+        .slack: [
+            ("api_url", "slack_api_url", ""), ("app_token", "slack_app_token", ""),
+            ("app_url", "slack_app_url", "https://slack.com/api/chat.postMessage"),
+        ],
+        .victorops: [
+            ("api_key", "victorops_api_key", ""),
+            ("api_url", "victorops_api_url", "https://alert.victorops.com/integrations/generic/20131114/alert/"),
+        ],
+        .pagerduty: [("url", "pagerduty_url", "https://events.pagerduty.com/v2/enqueue")],
+        .opsgenie: [
+            ("api_key", "opsgenie_api_key", ""), ("api_url", "opsgenie_api_url", "https://api.opsgenie.com/"),
+        ],
+        .wechat: [
+            ("api_url", "wechat_api_url", "https://qyapi.weixin.qq.com/cgi-bin/"),
+            ("api_secret", "wechat_api_secret", ""), ("corp_id", "wechat_api_corp_id", ""),
+        ],
+        .telegram: [
+            ("api_url", "telegram_api_url", "https://api.telegram.org"), ("bot_token", "telegram_bot_token", ""),
+        ],
+        .webex: [("api_url", "webex_api_url", "https://webexapis.com/v1/messages")],
+        .rocketchat: [
+            ("api_url", "rocketchat_api_url", "https://open.rocket.chat/"), ("token", "rocketchat_token", ""),
+            ("token_id", "rocketchat_token_id", ""),
+        ],
+        .jira: [("api_url", "jira_api_url", "")],
+        .mattermost: [("webhook_url", "mattermost_webhook_url", "")],
+    ]
+
+    init(_ section: ConfigSection?) {
+        self.section = section
+        if let entry = section?.section("http_config") {
+            http = decodeHTTPClientConfig(entry)
+            entry.finish()
+        } else {
+            http = HTTPClientConfig()
+        }
+        if let entry = section?.section("smtp_tls_config") {
+            mailTLS = decodeTLSConfig(entry)
+            entry.finish()
+        } else {
+            mailTLS = nil
+        }
+    }
+
+    func text(_ kind: IntegrationKind, _ option: String) -> String? {
+        guard let global = Self.globals[kind]?.first(where: { $0.option == option }) else { return nil }
+        return section?.string(global.key) ?? (global.otherwise.isEmpty ? nil : global.otherwise)
+    }
+
+    func secret(_ kind: IntegrationKind, _ option: String) -> SecretValue? {
+        guard let global = Self.globals[kind]?.first(where: { $0.option == option }), let section else { return nil }
+        if let file = section.string(global.key + "_file") {
+            return .file(resolvePath(file, relativeTo: section.node.file))
+        }
+        return section.string(global.key).map(SecretValue.text)
+    }
+
+    func bool(_ key: String) -> Bool? { section?.bool(key) }
+
+    func finish() {
+        guard let section else { return }
+        for entry in Self.globals.values.joined() {
+            _ = section.string(entry.key)
+            _ = section.string(entry.key + "_file")
+        }
+        _ = section.bool("smtp_require_tls")
+        _ = section.bool("smtp_force_implicit_tls")
+        section.finish()
+    }
+}
+
+/// A receiver with all its integrations, in the order in which Alertmanager runs them.
+func decodeReceiver(_ section: ConfigSection, _ defaults: NotificationDefaults) -> ReceiverConfig {
+    let name = section.required("name", section.string("name")) ?? ""
+    if name.isEmpty, let at = section.node("name") { section.issues.add(at, "a receiver's name must not be empty") }
+    var receiver = ReceiverConfig(name: name)
+    for kind in IntegrationKind.allCases {
+        for entry in section.sections("\(kind.rawValue)_configs") {
+            receiver.integrations.append(decodeIntegration(kind, entry, defaults))
+        }
+    }
+    section.finish()
+    return receiver
+}
+
+private func decodeIntegration(
+    _ kind: IntegrationKind, _ section: ConfigSection, _ defaults: NotificationDefaults
+) -> IntegrationConfig {
+    var config = IntegrationConfig(
+        kind, sendResolved: section.bool("send_resolved") ?? kind.sendsResolved)
+    config.options = decodeOptions(section, integrationSchema(kind))
+    for (name, type) in integrationSchema(kind) {
+        switch type {
+        case .secret:
+            if config.options[name] == nil, let secret = defaults.secret(kind, name) {
+                config.options[name] = .secret(secret)
+            }
+        case .text(let otherwise), .plain(let otherwise):
+            if !section.has(name) { config.options[name] = .text(defaults.text(kind, name) ?? otherwise) }
+        default: break
+        }
+    }
+    if kind == .email {
+        config.http.tls = defaults.mailTLS ?? TLSSettings()
+        if let tls = section.section("tls_config") {
+            config.http.tls = decodeTLSConfig(tls)
+            tls.finish()
+        }
+        for (option, key) in [("require_tls", "smtp_require_tls"), ("force_implicit_tls", "smtp_force_implicit_tls")] {
+            if config.options[option] == nil, let value = defaults.bool(key) { config.options[option] = .bool(value) }
+        }
+        checkMailHeaders(section, config)
+    } else if let entry = section.section("http_config") {
+        config.http = decodeHTTPClientConfig(entry)
+        entry.finish()
+    } else {
+        config.http = defaults.http
+    }
+    checkRequired(kind, section, config)
+    section.finish()
+    return config
+}
+
+private func checkMailHeaders(_ section: ConfigSection, _ config: IntegrationConfig) {
+    var seen: Set<String> = []
+    for entry in config.map("headers") where !seen.insert(entry.key.lowercased()).inserted {
+        section.issues.add(section.node("headers") ?? section.node, "duplicate header \"\(entry.key)\" in email config")
+    }
+}
+
+private func decodeOptions(_ section: ConfigSection, _ schema: [(String, OptionType)]) -> [String: OptionValue] {
+    var out: [String: OptionValue] = [:]
+    for (name, type) in schema {
+        switch type {
+        case .text(let otherwise), .plain(let otherwise): out[name] = .text(section.string(name) ?? otherwise)
+        case .secret:
+            if let file = section.string(name + "_file") {
+                if section.has(name) {
+                    section.issues.add(
+                        section.node, "\(section.node.path): at most one of \(name) and \(name)_file may be given")
+                }
+                out[name] = .secret(.file(resolvePath(file, relativeTo: section.node.file)))
+            } else if let text = section.string(name) {
+                out[name] = .secret(.text(text))
+            }
+        case .bool(let otherwise): out[name] = .bool(section.bool(name) ?? otherwise)
+        case .optionalBool: out[name] = section.bool(name).map(OptionValue.bool)
+        case .int(let otherwise): out[name] = .int(section.int(name) ?? otherwise)
+        case .duration(let otherwise): out[name] = .duration(section.duration(name) ?? otherwise)
+        case .texts(let otherwise): out[name] = .list((section.strings(name) ?? otherwise).map(OptionValue.text))
+        case .textMap:
+            out[name] = .map((section.stringMap(name) ?? []).map { OptionEntry($0.0, .text($0.1)) })
+        case .tree: if let node = section.node(name), !node.isNull { out[name] = tree(node) }
+        case .section(let inner):
+            if let part = section.section(name) {
+                out[name] = .map(entries(decodeOptions(part, inner), inner))
+                part.finish()
+            }
+        case .sections(let inner):
+            out[name] = .list(
+                section.sections(name).map { part in
+                    defer { part.finish() }
+                    return .map(entries(decodeOptions(part, inner), inner))
+                })
+        }
+    }
+    return out
+}
+
+/// In the schema's order, so that what is sent does not depend on hashing.
+private func entries(_ options: [String: OptionValue], _ schema: [(String, OptionType)]) -> [OptionEntry] {
+    schema.compactMap { name, _ in options[name].map { OptionEntry(name, $0) } }
+}
+
+private func tree(_ node: ConfigNode) -> OptionValue {
+    if let list = node.sequence { return .list(list.map(tree)) }
+    if let pairs = node.mapping { return .map(pairs.map { OptionEntry($0.key.scalar ?? "", tree($0.value)) }) }
+    let text = node.scalar ?? ""
+    if node.isPlain {
+        if let number = Int(text) { return .int(number) }
+        if text == "true" || text == "false" { return .bool(text == "true") }
+    }
+    return .text(text)
+}
+
+/// What an integration cannot do without; each group needs one of its options.
+private func checkRequired(_ kind: IntegrationKind, _ section: ConfigSection, _ config: IntegrationConfig) {
+    let groups: [[String]] =
+        switch kind {
+        case .webhook, .incidentio, .alertmanager, .googlechat: [["url"]]
+        case .email: [["to"], ["smarthost"], ["from"]]
+        case .slack: [["api_url", "app_token"]]
+        case .pagerduty: [["routing_key", "service_key"]]
+        case .opsgenie: [["api_key"]]
+        case .wechat: [["api_secret"], ["corp_id"]]
+        case .victorops: [["api_key"], ["routing_key"]]
+        case .pushover: [["user_key"], ["token"]]
+        case .sns: [["topic_arn", "phone_number", "target_arn"]]
+        case .telegram: [["bot_token"], ["chat_id"]]
+        case .discord, .msteams, .msteamsv2, .mattermost: [["webhook_url"]]
+        case .webex: [["room_id"]]
+        case .jira: [["api_url"], ["project"], ["issue_type"]]
+        case .rocketchat: [["token"], ["token_id"]]
+        case .exec: [["command"]]
+        case .ntfy: [["topic"]]
+        case .matrix: [["homeserver"], ["room_id"], ["access_token"]]
+        case .log: []
+        }
+    for group in groups where !group.contains(where: { isSet(config.options[$0]) }) {
+        section.issues.add(
+            section.node, "\(section.node.path): missing \(group.joined(separator: " or ")) in \(kind.rawValue) config")
+    }
+    if kind == .telegram, !["", "Markdown", "MarkdownV2", "HTML"].contains(config.text("parse_mode")) {
+        section.issues.add(
+            section.node("parse_mode") ?? section.node, "parse_mode must be Markdown, MarkdownV2, HTML or empty")
+    }
+}
+
+private func isSet(_ value: OptionValue?) -> Bool {
+    switch value {
+    case nil: false
+    case .text(let text): !text.isEmpty
+    case .secret(.text(let text)): !text.isEmpty
+    default: true
+    }
+}
