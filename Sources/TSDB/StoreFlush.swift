@@ -239,7 +239,7 @@ extension Store {
     }
 
     /// Lets go of everything without writing, as a kill would. For tests.
-    func abandon() {
+    package func abandon() {
         front.withLock { $0.closed = true }
         back.withLock { back in
             back.log?.close()

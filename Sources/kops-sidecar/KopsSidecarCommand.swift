@@ -8,6 +8,7 @@ struct KopsSidecarCommand: AsyncParsableCommand {
         abstract: "Watches, backs up, maintains and restores a kubeadm cluster from beside its control plane.",
         version: productVersion,
         subcommands: [
-            RunCommand.self, CheckCommand.self, QueryCommand.self,
+            RunCommand.self, CheckCommand.self, TestCommand.self, QueryCommand.self, AlertsCommand.self,
+            SilenceCommand.self, BackupCommand.self, RestoreCommand.self, JobsCommand.self, StoreCommand.self,
         ])
 }

@@ -60,7 +60,7 @@ package enum BackupCatalogue {
         return entries
     }
 
-    private static func check(_ manifest: BackupManifest, _ name: BackupName, _ files: [StoredFile]) -> String? {
+    static func check(_ manifest: BackupManifest, _ name: BackupName, _ files: [StoredFile]) -> String? {
         guard manifest.name == "\(name)" else { return "its manifest is that of \(manifest.name)" }
         for file in manifest.files {
             guard let stored = files.first(where: { $0.name == file.name }) else { return "\(file.name) is missing" }

@@ -27,6 +27,13 @@ package struct BackupMetrics: Sendable {
     /// For alerts that compare a backup's age with what was planned.
     package func setInterval(milliseconds: Int64) { interval.set(Double(milliseconds) / 1000) }
 
+    package func drilled(at time: Int64, seconds: Double) {
+        drillTime.set(Double(time) / 1000)
+        drillSeconds.set(seconds)
+    }
+
+    package func drillFailed() { drillFailures.add() }
+
     func succeeded(_ destination: String, time: Int64, bytes: Int64) {
         lastSuccess(destination).set(Double(time) / 1000)
         size(destination).set(Double(bytes))

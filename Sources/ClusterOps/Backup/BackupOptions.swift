@@ -1,7 +1,7 @@
 package import Platform
 
 /// Section `etcd:` of the configuration.
-package struct EtcdOptions: Sendable, Equatable {
+package struct EtcdOptions: Sendable, Equatable, Codable {
     package var endpoints: [String] = ["https://127.0.0.1:2379"]
     package var ca: String? = "/etc/kubernetes/pki/etcd/ca.crt"
     package var cert: String? = "/etc/kubernetes/pki/etcd/healthcheck-client.crt"

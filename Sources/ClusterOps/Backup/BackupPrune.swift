@@ -56,3 +56,15 @@ extension BackupService {
         return remove
     }
 }
+
+extension BackupService {
+    /// Sets the metrics to what lies at the destinations: after a restart the age of the newest backup is known at once.
+    package func observeStored() async {
+        for destination in destinations {
+            guard let entries = try? await BackupCatalogue.read(destination, cluster: options.cluster),
+                let newest = entries.filter(\.isGood).max(by: { $0.name < $1.name })
+            else { continue }
+            metrics.succeeded(destination.name, time: newest.name.time, bytes: newest.bytes)
+        }
+    }
+}

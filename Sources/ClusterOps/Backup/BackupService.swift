@@ -175,11 +175,11 @@ package final class BackupService: Sendable {
     }
 
     private func readBack(_ staged: StagedSnapshot, _ progress: BackupProgressHandler?) async throws
-        -> SnapshotReader.Result
+        -> StoredSnapshot.Result
     {
         let read = try await cancellable { isCancelled in
-            try SnapshotReader.read(
-                staged.temporary, isCancelled: isCancelled,
+            try StoredSnapshot.read(
+                staged.temporary, keys: nil, isCancelled: isCancelled,
                 progress: { progress?(BackupProgress(phase: .verify, subject: staged.temporary, done: $0, total: $1)) })
         }
         guard read.fileSHA256 == staged.fileSHA256 else {

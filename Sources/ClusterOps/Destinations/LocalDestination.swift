@@ -81,7 +81,9 @@ package struct LocalDestination: Destination {
 }
 
 /// Runs blocking work on the pool for it; `isCancelled` turns true when the task is cancelled.
-func cancellable<R: Sendable>(_ body: @escaping @Sendable (@Sendable () -> Bool) throws -> R) async throws -> R {
+func cancellable<R: Sendable>(_ body: @escaping @Sendable (@escaping @Sendable () -> Bool) throws -> R) async throws
+    -> R
+{
     let flag = Lock(false)
     return try await withTaskCancellationHandler {
         try await WorkerPool.blocking.run { try body { flag.withLock { $0 } } }

@@ -33,7 +33,6 @@ func decodeBackupConfig(
     _ section: ConfigSection?, cluster: String, workDirectory: String, _ issues: ConfigIssues
 ) -> BackupOptions? {
     guard let section else { return nil }
-    let file = section.node.file
     var options = BackupOptions()
     options.cluster = cluster
     options.workDirectory = workDirectory
@@ -52,32 +51,12 @@ func decodeBackupConfig(
     if options.destinations.isEmpty {
         issues.add(section.node, "backup.destinations names no destination, so a backup would have nowhere to go")
     }
-    if let parts = section.strings("include"), let at = section.node("include") {
-        options.include = []
-        let known = BundlePart.allCases.map(\.rawValue)
-        for part in parts {
-            if let known = BundlePart(rawValue: part) {
-                options.include.insert(known)
-            } else {
-                issues.add(
-                    at,
-                    "backup.include: \"\(part)\" is not one of \(known.joined(separator: ", "))"
-                        + didYouMean(part, known))
-            }
-        }
-    }
+    options.include = []
+    section.refuse(
+        "include", "a backup holds etcd alone in this version: keep a copy of /etc/kubernetes/pki beside it")
     options.kubernetesDirectory = section.string("kubernetes_directory") ?? options.kubernetesDirectory
     options.kubeletDirectory = section.string("kubelet_directory") ?? options.kubeletDirectory
-    if let encryption = section.section("encryption") {
-        var sealing = SealingOptions()
-        sealing.keyFile = encryption.string("key_file").map { resolvePath($0, relativeTo: file) }
-        sealing.recipients = encryption.strings("recipients") ?? []
-        if sealing.keyFile == nil && sealing.recipients.isEmpty {
-            issues.add(encryption.node, "backup.encryption needs key_file or recipients")
-        }
-        encryption.finish()
-        options.sealing = sealing
-    }
+    section.refuse("encryption", "backups are not encrypted in this version: keep them where only root reads")
     if let compression = section.section("compression") {
         options.compressionLevel = compression.int("level", range: 1...9) ?? options.compressionLevel
         compression.finish()
@@ -87,10 +66,7 @@ func decodeBackupConfig(
         checkSchedule(drill, "schedule", zone: options.timezone)
         drill.finish()
     }
-    if let incremental = section.section("incremental") {
-        options.incrementalChain = incremental.int("chain", range: 0...100) ?? 0
-        incremental.finish()
-    }
+    section.refuse("incremental", "every backup is a full one in this version")
     options.skipUnchanged = section.bool("skip_unchanged") ?? false
     options.idleLimit = section.duration("idle_timeout") ?? options.idleLimit
     options.retries = section.int("retries", range: 0...20) ?? options.retries
@@ -122,7 +98,6 @@ private struct UnknownZone: Error, CustomStringConvertible {
 
 private func decodeDestination(_ section: ConfigSection) -> DestinationOptions? {
     let name = section.required("name", section.string("name")) ?? ""
-    let file = section.node.file
     let retention = decodeBackupRetention(section.section("retention"))
     defer { section.finish() }
     let places = ["path", "s3", "sftp"].filter(section.has)
@@ -130,49 +105,13 @@ private func decodeDestination(_ section: ConfigSection) -> DestinationOptions? 
         section.issues.add(section.node, "\(section.node.path) needs exactly one of path, s3 and sftp")
         return nil
     }
-    func secretFile(_ from: ConfigSection, _ key: String) -> String? {
-        from.string(key).map { resolvePath($0, relativeTo: file) }
-    }
     if let path = section.string("path") {
         return DestinationOptions(name: name, place: .local(LocalOptions(path: path)), retention: retention)
     }
-    if let s3 = section.section("s3") {
-        var options = S3Options()
-        options.endpoint = s3.string("endpoint") ?? ""
-        options.bucket = s3.required("bucket", s3.string("bucket")) ?? ""
-        options.prefix = s3.string("prefix") ?? ""
-        options.region = s3.string("region") ?? options.region
-        options.accessKeyFile = secretFile(s3, "access_key_file")
-        options.secretKeyFile = secretFile(s3, "secret_key_file")
-        options.sessionTokenFile = secretFile(s3, "session_token_file")
-        options.pathStyle = s3.bool("path_style") ?? options.pathStyle
-        options.caFile = secretFile(s3, "ca_file")
-        options.insecureSkipVerify = s3.bool("insecure_skip_verify") ?? false
-        options.proxy = s3.string("proxy")
-        options.serverSideEncryption = s3.string("server_side_encryption")
-        options.kmsKeyID = s3.string("kms_key_id")
-        options.storageClass = s3.string("storage_class")
-        options.objectLockMode = s3.choice("object_lock_mode", ["GOVERNANCE", "COMPLIANCE"])
-        options.objectLockFor = s3.duration("object_lock_for")
-        options.partSize = s3.byteSize("part_size") ?? options.partSize
-        options.timeout = s3.duration("timeout") ?? options.timeout
-        s3.finish()
-        return DestinationOptions(name: name, place: .s3(options), retention: retention)
+    for kind in ["s3", "sftp"] {
+        section.refuse(kind, "this version brings backups to directories; mount the place and name it as path")
     }
-    guard let sftp = section.section("sftp") else { return nil }
-    var options = SFTPOptions()
-    options.host = sftp.required("host", sftp.string("host")) ?? ""
-    options.port = sftp.int("port", range: 1...65535) ?? 22
-    options.user = sftp.required("user", sftp.string("user")) ?? ""
-    options.path = sftp.required("path", sftp.string("path")) ?? ""
-    options.privateKeyFile = secretFile(sftp, "private_key_file")
-    options.passwordFile = secretFile(sftp, "password_file")
-    options.passphraseFile = secretFile(sftp, "passphrase_file")
-    options.knownHostsFile = secretFile(sftp, "known_hosts_file")
-    options.hostKeySHA256 = sftp.string("host_key_sha256")
-    options.timeout = sftp.duration("timeout") ?? options.timeout
-    sftp.finish()
-    return DestinationOptions(name: name, place: .sftp(options), retention: retention)
+    return nil
 }
 
 private func decodeBackupRetention(_ section: ConfigSection?) -> RetentionOptions {

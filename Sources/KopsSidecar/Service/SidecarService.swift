@@ -252,7 +252,22 @@ package final class SidecarService: Sendable {
             return result.skipped ? "nothing has changed since revision \(result.manifest.revision)" : result.path
         }
         backup.retries = 0
-        return [backup]
+        service.metrics.setInterval(milliseconds: backup.schedule?.typicalInterval(at: clock.nowMilliseconds()) ?? 0)
+        guard let text = options.drillSchedule else { return [backup] }
+        let drill = Job(name: "drill", schedule: try makeSchedule(text, zone: options.timezone)) { [clock] _ in
+            do {
+                let report = try await Drill(
+                    destinations: service.destinations, workDirectory: options.workDirectory, clock: clock
+                ).run()
+                service.metrics.drilled(at: clock.nowMilliseconds(), seconds: report.recoverySeconds)
+                return
+                    "\(report.backup): served after \(formatFloat((report.recoverySeconds * 10).rounded() / 10)) s, \(report.keys) keys"
+            } catch {
+                service.metrics.drillFailed()
+                throw error
+            }
+        }
+        return [backup, drill]
     }
 
     // MARK: Running
@@ -285,6 +300,7 @@ package final class SidecarService: Sendable {
                     .init(service: server),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: log))
+        if let backup = current.withLock({ $0.backup }) { Task { await backup.observeStored() } }
         let hangups = Task { [self] in
             for await _ in await UnixSignalsSequence(trapping: .sighup) { _ = await reload() }
         }

@@ -1,0 +1,165 @@
+import Etcd
+import FoundationEssentials
+import Platform
+
+/// The reasons not to restore. Each either refuses, or leaves a note where it is overridden.
+struct RestoreChecks {
+    let options: RestoreOptions
+    let source: SnapshotSource
+    let old: DataDirectory.Survey
+    let seed: ClusterIdentity
+    let ports: Set<UInt16>
+    var notes: [String] = []
+
+    init(
+        options: RestoreOptions, source: SnapshotSource, old: DataDirectory.Survey, seed: ClusterIdentity,
+        ports: Set<UInt16>
+    ) {
+        self.options = options
+        self.source = source
+        self.old = old
+        self.seed = seed
+        self.ports = ports
+    }
+
+    /// Whether the data directory is there and not empty.
+    var directoryIsUsed: Bool {
+        guard let status = try? FileSystem.status(options.dataDirectory) else { return false }
+        guard status.isDirectory else { return true }
+        return !((try? FileSystem.list(options.dataDirectory)) ?? ["?"]).isEmpty
+    }
+
+    /// Whether the directory is the one that the node's own etcd uses, or may use once it is there. Making another one does
+    /// not endanger a cluster that runs: what would be refused is then only said.
+    var isNodesOwn: Bool {
+        options.controlPlane || directoryIsUsed || options.dataDirectory == RestoreOptions().dataDirectory
+    }
+
+    mutating func directory() throws {
+        let directory = options.dataDirectory
+        if let status = try FileSystem.status(directory), !status.isDirectory {
+            throw BackupError(.refused, "\(directory) is a file, not a directory")
+        }
+        // A static pod is stopped by the plan itself.
+        if !options.controlPlane {
+            let own = isNodesOwn
+            let evidence = EtcdPresence.evidence(dataDirectory: directory, ports: own ? ports : [])
+            if !own, !EtcdPresence.evidence(dataDirectory: directory, ports: ports).isEmpty {
+                notes.append("something listens on a port of the new member: stop it before etcd starts here")
+            }
+            if !evidence.isEmpty {
+                throw BackupError(
+                    .refused,
+                    "an etcd is running on \(directory): \(evidence.joined(separator: "; ")): stop it first")
+            }
+        }
+        if directoryIsUsed, !options.setAside {
+            throw BackupError(
+                .refused, "\(directory) is not empty: with --set-aside it is renamed and kept")
+        }
+    }
+
+    mutating func age() throws {
+        guard let manifest = source.manifest, var revision = old.revision else { return }
+        // What an earlier restore of this very backup made is ahead by the bump, without having anything newer.
+        if old.clusterID == seed.clusterID { revision -= options.bumpRevision ?? 0 }
+        guard revision > manifest.revision else { return }
+        let text =
+            "\(options.dataDirectory) holds revision \(revision), the backup \(manifest.revision): \(revision - manifest.revision) revisions of changes would be lost"
+        if options.overrides.contains(.older) {
+            notes.append(text)
+        } else {
+            throw BackupError(.refused, text + "; --force older restores nevertheless")
+        }
+    }
+
+    mutating func otherCluster() throws {
+        guard let manifest = source.manifest, let cluster = old.clusterID,
+            let backup = UInt64(manifest.clusterID, radix: 16),
+            cluster != backup, cluster != seed.clusterID
+        else { return }
+        let text =
+            "the backup is of cluster \(manifest.cluster) (\(manifest.clusterID)), \(options.dataDirectory) belongs to cluster \(hex16(cluster))"
+        if options.overrides.contains(.otherCluster) {
+            notes.append(text)
+        } else {
+            throw BackupError(.refused, text + "; --force other-cluster restores nevertheless")
+        }
+    }
+
+    func room(_ parent: String) throws {
+        var directory = parent
+        while try FileSystem.status(directory) == nil, directory != "/", directory != "." {
+            directory = FileSystem.parent(of: directory)
+        }
+        let free = try FileSystem.freeBytes(directory)
+        var needed: Int64 = 64_000_000 + (16 << 20)
+        if let manifest = source.manifest {
+            needed += manifest.databaseBytes
+            if source.needsFetching { needed += source.parts.reduce(0) { $0 + ($1.manifest?.storedBytes ?? 0) } }
+        }
+        guard free >= needed else {
+            throw BackupError(
+                .noSpace, "\(directory) has \(free >> 20) MiB free, the restored directory needs \(needed >> 20)")
+        }
+    }
+
+    /// A member that knows a leader is part of a quorum. Members of the cluster that this very restore forms are none.
+    mutating func quorum() async throws {
+        struct Stored: Codable {
+            var clientURLs: [String]?
+        }
+        var endpoints = options.etcd.endpoints
+        for member in old.members {
+            if let stored = try? JSONDecoder().decode(Stored.self, from: Data(member.json)) {
+                endpoints += stored.clientURLs ?? []
+            }
+        }
+        endpoints += (source.manifest?.members ?? []).flatMap(\.clientURLs)
+        var seen: Set<String> = []
+        endpoints = endpoints.filter { seen.insert($0).inserted }
+        guard !endpoints.isEmpty else { return }
+        let http = HTTPClient(name: "kops-quorum")
+        defer { http.shutdown() }
+        let client = EtcdClient(endpoints: endpoints, tls: options.etcd.tlsOfExistingFiles, http: http)
+        let theirs = Set(
+            [old.clusterID, source.manifest.flatMap { UInt64($0.clusterID, radix: 16) }].compactMap { $0 })
+        var alive: [String] = []
+        for state in await client.survey() {
+            guard case .success(let status) = state.status, status.leader != 0,
+                !status.errors.contains(where: { $0.contains("no leader") }),
+                status.header.clusterID != seed.clusterID,
+                theirs.isEmpty || theirs.contains(status.header.clusterID)
+            else { continue }
+            // The very member that is to be restored is stopped by the plan; alone it is no quorum to be saved.
+            if options.controlPlane, (source.manifest?.members.count ?? 1) == 1 { continue }
+            alive.append(state.endpoint)
+        }
+        guard !alive.isEmpty else { return }
+        let text =
+            "the cluster still has a quorum (\(alive.joined(separator: ", ")) know a leader): a lost member is replaced, not restored"
+        if options.overrides.contains(.liveQuorum) || !isNodesOwn {
+            notes.append(text)
+        } else {
+            throw BackupError(.refused, text + "; --force live-quorum restores nevertheless")
+        }
+    }
+}
+
+extension EtcdOptions {
+    /// Without the files that are not there: a question without a certificate is better than none.
+    var tlsOfExistingFiles: TLSSettings {
+        var tls = self.tls
+        if let file = tls.caFile, !FileSystem.exists(file) {
+            tls.caFile = nil
+            tls.insecureSkipVerify = true
+        }
+        if let file = tls.certFile, !FileSystem.exists(file) { tls.certFile = nil }
+        if let file = tls.keyFile, !FileSystem.exists(file) { tls.keyFile = nil }
+        if tls.certFile == nil || tls.keyFile == nil {
+            tls.certFile = nil
+            tls.keyFile = nil
+        }
+        return tls
+    }
+}

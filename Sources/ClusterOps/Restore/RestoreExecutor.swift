@@ -1,0 +1,266 @@
+import Etcd
+import FoundationEssentials
+import Glibc
+package import Platform
+
+/// What a restore made.
+package struct RestoreReport: Sendable {
+    package var dataDirectory: String
+    /// Where the old directory is kept.
+    package var asideDirectory: String?
+    package var memberID = ""
+    package var clusterID = ""
+    package var snapshotRevision: Int64 = 0
+    package var revision: Int64 = 0
+    package var seconds: Double = 0
+    /// What should be looked at now.
+    package var notes: [String] = []
+}
+
+/// What the restore's surroundings do for it; tests put their own there.
+package struct RestoreSurroundings: Sendable {
+    /// Restarts kubelet.
+    package var restartKubelet: @Sendable () async throws -> Void
+    /// How long a pod may take to stop (kubelet's poll of 20 s, a grace period of 30 s, and as much again) and to serve.
+    package var stopLimit: Duration = .seconds(120)
+    package var startLimit: Duration = .seconds(600)
+
+    package init(restartKubelet: @escaping @Sendable () async throws -> Void) { self.restartKubelet = restartKubelet }
+
+    package static let system = RestoreSurroundings {
+        try await cancellable { _ in
+            let code = try ChildProcess.run(["systemctl", "restart", "kubelet"])
+            guard code == 0 else {
+                throw BackupError(.failed, "systemctl restart kubelet ended with status \(code): restart it by hand")
+            }
+        }
+    }
+}
+
+extension RestorePlan {
+    /// Does all steps, each written down first. Where one fails, or the process is killed, `resume` goes on from there.
+    package func execute(
+        surroundings: RestoreSurroundings = .system, announce: (@Sendable (Int, RestoreStep) -> Void)? = nil,
+        progress: BackupProgressHandler? = nil
+    ) async throws -> RestoreReport {
+        let started = formatRFC3339(clock.nowMilliseconds(), fraction: false)
+        let journal = RestoreJournal(started: started, plan: record)
+        var executor = RestoreExecutor(
+            journal: journal, destinations: destinations, clock: clock, surroundings: surroundings,
+            announce: announce, progress: progress)
+        return try await executor.run()
+    }
+
+    /// Goes on with a restore into the directory that was interrupted.
+    package static func resume(
+        dataDirectory: String, destinations: [any Destination] = [], clock: WallClock = .system,
+        surroundings: RestoreSurroundings = .system, announce: (@Sendable (Int, RestoreStep) -> Void)? = nil,
+        progress: BackupProgressHandler? = nil
+    ) async throws -> RestoreReport {
+        guard let journal = try RestoreExecutor.readJournal(dataDirectory), journal.state == .running else {
+            throw BackupError(.notFound, "no restore into \(dataDirectory) waits to be resumed")
+        }
+        var executor = RestoreExecutor(
+            journal: journal, destinations: destinations, clock: clock, surroundings: surroundings,
+            announce: announce, progress: progress)
+        return try await executor.run()
+    }
+}
+
+struct RestoreExecutor {
+    var journal: RestoreJournal
+    let destinations: [any Destination]
+    let clock: WallClock
+    let surroundings: RestoreSurroundings
+    let announce: (@Sendable (Int, RestoreStep) -> Void)?
+    let progress: BackupProgressHandler?
+    var record: RestorePlan.Record { journal.plan }
+    var directory: String { record.options.dataDirectory }
+
+    // MARK: journal
+
+    static func journalPath(_ directory: String) -> String {
+        "\(FileSystem.parent(of: directory))/.kops-restore-\(FileSystem.name(of: directory)).json"
+    }
+
+    static func readJournal(_ directory: String) throws -> RestoreJournal? {
+        let path = journalPath(directory)
+        guard try FileSystem.status(path) != nil else { return nil }
+        let bytes = try FileSystem.read(path, maxBytes: 16 << 20)
+        guard let journal = try? JSONDecoder().decode(RestoreJournal.self, from: Data(bytes)),
+            journal.formatVersion == RestoreJournal.formatVersion
+        else {
+            throw BackupError(
+                .damaged, "\(path) is no journal of a restore that this version reads: look at it and remove it")
+        }
+        return journal
+    }
+
+    private func writeJournal() throws { try write(journal) }
+
+    func write(_ journal: RestoreJournal) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+        try AtomicFile.write(Array(try encoder.encode(journal)), to: Self.journalPath(directory), mode: 0o600)
+    }
+
+    // MARK: steps
+
+    mutating func run() async throws -> RestoreReport {
+        let began = monotonicNanoseconds()
+        try FileSystem.makeDirectories(FileSystem.parent(of: directory))
+        let lock = try RestoreLock(directory)
+        defer { withExtendedLifetime(lock) {} }
+        var report = RestoreReport(dataDirectory: directory, asideDirectory: record.asideDirectory)
+        try writeJournal()
+        while journal.done < record.steps.count {
+            try Task.checkCancellation()
+            let step = record.steps[journal.done]
+            announce?(journal.done, step)
+            do {
+                try await perform(step.action, &report)
+            } catch {
+                journal.lastProblem = "\(error)"
+                try? writeJournal()
+                throw error
+            }
+            journal.done += 1
+            journal.lastProblem = nil
+            try writeJournal()
+        }
+        journal.state = .finished
+        try writeJournal()
+        let seed = try ClusterIdentity(initialCluster: record.initialCluster, token: record.token)
+        report.clusterID = hex16(seed.clusterID)
+        report.memberID = hex16(try seed.member(named: record.memberName).id)
+        if report.revision == 0 { report.revision = DataDirectory.survey(directory).revision ?? 0 }
+        report.snapshotRevision = report.revision - (record.options.bumpRevision ?? 0)
+        try? FileSystem.removeTree(record.fetchDirectory)
+        report.seconds = Double(monotonicNanoseconds() - began) / 1e9
+        return report
+    }
+
+    private func perform(_ action: RestoreStep.Action, _ report: inout RestoreReport) async throws {
+        switch action {
+        case .fetch: try await fetch()
+        case .build: try await build()
+        case .putBack: report.notes += try await putBack()
+        case .stop(let component): try await stop(component)
+        case .proveStopped: try proveStopped()
+        case .setAside: try setAside()
+        case .activate: try activate()
+        case .start(let component): try start(component)
+        case .proveServing: report.revision = try await proveServing()
+        case .disarm: report.notes += try await disarm()
+        case .proveServer: try await proveServer()
+        case .restartKubelet: try await surroundings.restartKubelet()
+        }
+    }
+
+    private func fetch() async throws {
+        try FileSystem.makeDirectories(record.fetchDirectory, mode: 0o700)
+        for part in record.source.parts + (record.source.bundle.map { [$0] } ?? []) {
+            guard let name = part.destination else { continue }
+            guard let destination = destinations.first(where: { $0.name == name }) else {
+                throw BackupError(.notFound, "the backup lies at destination \(name), which is not configured any more")
+            }
+            let wanted = part.manifest?.files.first { $0.name == part.file }?.bytes
+            if let status = try FileSystem.status(part.path), status.size == wanted { continue }
+            try await destination.get(part.file, to: part.path) { done, total in
+                progress?(BackupProgress(phase: .download, subject: part.file, done: done, total: total))
+            }
+        }
+    }
+
+    private func build() async throws {
+        let record = record
+        let progress = progress
+        let keys = try record.options.keyFile.map { try SealingKeys(file: $0) }
+        let seed = try ClusterIdentity(initialCluster: record.initialCluster, token: record.token)
+        let request = DataDirectory.Request(
+            cluster: seed, local: try seed.member(named: record.memberName),
+            bumpRevision: record.options.bumpRevision)
+        try await cancellable { isCancelled in
+            try FileSystem.removeTree(record.newDirectory)
+            do {
+                _ = try DataDirectory.make(record.newDirectory, request) { path in
+                    _ = try DatabaseBuilder.build(
+                        record.source, to: path, keys: keys,
+                        allowUnchecked: record.options.overrides.contains(.unchecked), isCancelled: isCancelled,
+                        progress: {
+                            progress?(
+                                BackupProgress(phase: .restore, subject: record.source.title, done: $0, total: $1))
+                        })
+                }
+                try Ownership.copy(from: record.options.dataDirectory, to: record.newDirectory)
+            } catch {
+                try? FileSystem.removeTree(record.newDirectory)
+                throw error
+            }
+            try AtomicFile.syncDirectory(FileSystem.parent(of: record.newDirectory))
+        }
+    }
+
+    private func proveStopped() throws {
+        let evidence = EtcdPresence.evidence(dataDirectory: directory, ports: Set(record.ports))
+        guard evidence.isEmpty else {
+            throw BackupError(.refused, "an etcd is running on \(directory): \(evidence.joined(separator: "; "))")
+        }
+    }
+
+    /// Done already where the directory is gone and the other there.
+    private func setAside() throws {
+        guard let aside = record.asideDirectory else { return }
+        if try FileSystem.status(aside) == nil {
+            try proveStopped()
+            try FileSystem.rename(directory, to: aside)
+        }
+        try AtomicFile.syncDirectory(FileSystem.parent(of: directory))
+    }
+
+    private func activate() throws {
+        if try FileSystem.status(record.newDirectory) != nil {
+            try proveStopped()
+            // Only an empty directory is in the way here, and only an empty one is removed.
+            if rmdir(directory) != 0 && errno != ENOENT { throw FileError("replace", directory) }
+            try FileSystem.rename(record.newDirectory, to: directory)
+        } else if try FileSystem.status(DataDirectory.databasePath(directory)) == nil {
+            throw BackupError(.failed, "\(record.newDirectory) is gone: begin the restore anew")
+        }
+        try AtomicFile.syncDirectory(FileSystem.parent(of: directory))
+    }
+}
+
+/// Only one restore at a time works on a directory.
+final class RestoreLock {
+    private let fd: Int32
+
+    init(_ directory: String) throws {
+        let path = RestoreExecutor.journalPath(directory) + ".lock"
+        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard fd >= 0 else { throw FileError("write", path) }
+        guard flock(fd, LOCK_EX | LOCK_NB) == 0 else {
+            close(fd)
+            throw BackupError(.busy, "another restore into \(directory) is under way")
+        }
+    }
+
+    deinit { close(fd) }
+}
+
+enum Ownership {
+    /// Gives the new tree the owner of the old directory (of its parent, where there is none): etcd may run as another user.
+    static func copy(from old: String, to new: String) throws {
+        guard geteuid() == 0, let status = try FileSystem.status(old), status.owner != 0 || status.group != 0 else {
+            return
+        }
+        try apply(new, status.owner, status.group)
+    }
+
+    private static func apply(_ path: String, _ owner: uid_t, _ group: gid_t) throws {
+        if lchown(path, owner, group) != 0 { throw FileError("change the owner of", path) }
+        if let status = try FileSystem.status(path, followLinks: false), status.isDirectory {
+            for name in try FileSystem.list(path) { try apply(path + "/" + name, owner, group) }
+        }
+    }
+}

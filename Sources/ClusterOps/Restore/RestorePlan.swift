@@ -1,0 +1,213 @@
+import Etcd
+import FoundationEssentials
+import Glibc
+package import Platform
+
+/// A restore worked out to the last path before anything is touched: print it, then execute it.
+package struct RestorePlan: Sendable {
+    /// All that execution needs, as it stands in the journal.
+    struct Record: Sendable, Codable, Equatable {
+        var options: RestoreOptions
+        var source: SnapshotSource
+        var steps: [RestoreStep]
+        var memberName: String
+        var initialCluster: String
+        var token: String
+        var revision: Int64?
+        var asideDirectory: String?
+        var newDirectory: String
+        var fetchDirectory: String
+        /// Where manifests are held while their pods are stopped.
+        var heldDirectory: String
+        var ports: [UInt16]
+    }
+
+    let record: Record
+    /// What the user should know: commands for other nodes, what is overridden.
+    package let notes: [String]
+    let destinations: [any Destination]
+    let clock: WallClock
+
+    package var steps: [RestoreStep] { record.steps }
+    package var source: String { record.source.title }
+    package var dataDirectory: String { record.options.dataDirectory }
+    package var manifest: BackupManifest? { record.source.manifest }
+    package var initialCluster: String { record.initialCluster }
+    package var initialClusterToken: String { record.token }
+    package var memberName: String { record.memberName }
+
+    /// The plan as lines of text.
+    package func describe() -> [String] {
+        var lines = ["restore \(record.source.title)"]
+        if let manifest = record.source.manifest {
+            lines.append(
+                "  made \(manifest.created) of cluster \(manifest.cluster) (\(manifest.clusterID)), revision \(manifest.revision), \(manifest.totalKeys) keys, etcd \(manifest.etcdVersion)"
+            )
+        }
+        lines.append("  into \(record.options.dataDirectory), member \(record.memberName)")
+        lines.append("  cluster \(record.initialCluster), token \(record.token)")
+        for (i, step) in record.steps.enumerated() { lines.append("\(i + 1). \(step.description)") }
+        for note in notes { lines.append("note: \(note)") }
+        return lines
+    }
+
+    /// Finds the backup, works out the steps, and refuses what should not be done. Changes nothing anywhere.
+    package static func make(
+        _ options: RestoreOptions, destinations: [any Destination] = [], clock: WallClock = .system
+    ) async throws -> RestorePlan {
+        var options = options
+        let manifestFile = options.kubernetesDirectory + "/manifests/etcd.yaml"
+        let flags = options.controlPlane ? StaticPod.flags(manifestFile) : [:]
+        if options.controlPlane, let directory = flags["data-dir"] { options.dataDirectory = directory }
+        while options.dataDirectory.count > 1, options.dataDirectory.hasSuffix("/") {
+            options.dataDirectory.removeLast()
+        }
+        guard options.dataDirectory.hasPrefix("/") || !options.dataDirectory.isEmpty else {
+            throw BackupError(.invalid, "no data directory is named")
+        }
+        let directory = options.dataDirectory
+        if let journal = try RestoreExecutor.readJournal(directory), journal.state == .running {
+            throw BackupError(
+                .refused,
+                "a restore into \(directory) was begun \(journal.started) and not finished (step \(journal.done + 1) of \(journal.plan.steps.count)): resume it with --resume, or take it back with --undo"
+            )
+        }
+        let parent = FileSystem.parent(of: directory)
+        let now = clock.nowMilliseconds()
+        let stamp = String(formatRFC3339(now, fraction: false).filter { $0 != "-" && $0 != ":" })
+        let fetch = (options.workDirectory ?? parent) + "/.kops-restore-\(FileSystem.name(of: directory))"
+        let source = try await SnapshotSourceFinder.find(
+            options.source, from: options.from, cluster: options.cluster, atTime: options.atTime,
+            atRevision: options.atRevision, destinations: destinations, fetchInto: fetch)
+        let old = DataDirectory.survey(directory)
+        let (name, cluster, token) = try identity(options, source, flags)
+        let seed = try ClusterIdentity(initialCluster: cluster, token: token)
+        let local = try seed.member(
+            named: name,
+            advertising: (options.initialAdvertisePeerURLs ?? flags["initial-advertise-peer-urls"]).map {
+                $0.split(separator: ",").map(String.init)
+            })
+
+        var ports = Set(local.peerURLs.compactMap(EtcdPresence.port))
+        for url in (flags["listen-client-urls"] ?? "").split(separator: ",") {
+            if let port = EtcdPresence.port(String(url)) { ports.insert(port) }
+        }
+        var checks = RestoreChecks(options: options, source: source, old: old, seed: seed, ports: ports)
+        try checks.directory()
+        try checks.age()
+        try checks.otherCluster()
+        try checks.room(parent)
+        try await checks.quorum()
+
+        let existing = try FileSystem.status(directory) != nil
+        let aside = existing && checks.directoryIsUsed ? "\(directory).before-\(stamp)" : nil
+        let record = Record(
+            options: options, source: source,
+            steps: steps(options, source, aside: aside, flags: flags, revision: source.manifest?.revision),
+            memberName: name, initialCluster: cluster, token: token, revision: source.manifest?.revision,
+            asideDirectory: aside, newDirectory: "\(directory).kops-new", fetchDirectory: fetch,
+            heldDirectory: options.kubernetesDirectory + "/.kops-held-manifests",
+            ports: checks.isNodesOwn ? ports.sorted() : [])
+        let notes = checks.notes + others(record, seed, source)
+        return RestorePlan(record: record, notes: notes, destinations: destinations, clock: clock)
+    }
+
+    /// Name, initial cluster and token: as asked for, else from the static pod's manifest, else from the backup.
+    private static func identity(_ options: RestoreOptions, _ source: SnapshotSource, _ flags: [String: String]) throws
+        -> (name: String, cluster: String, token: String)
+    {
+        let members = (source.manifest?.members ?? []).filter { !$0.peerURLs.isEmpty && !$0.name.isEmpty }
+        let host = hostName()
+        let name =
+            options.name ?? flags["name"] ?? (members.count == 1 ? members[0].name : nil)
+            ?? members.first { $0.name == host }?.name ?? (members.isEmpty ? "default" : nil)
+        guard let name else {
+            throw BackupError(
+                .invalid,
+                "the backup is of a cluster with the members \(members.map(\.name).joined(separator: ", ")): say with --name which one this is"
+            )
+        }
+        var cluster = options.initialCluster
+        if cluster == nil, !members.isEmpty, members.contains(where: { $0.name == name }) {
+            let chosen = options.singleMember ? members.filter { $0.name == name } : members
+            cluster = chosen.flatMap { member in member.peerURLs.map { "\(member.name)=\($0)" } }
+                .joined(separator: ",")
+        }
+        if cluster == nil, let urls = options.initialAdvertisePeerURLs ?? flags["initial-advertise-peer-urls"] {
+            cluster = urls.split(separator: ",").map { "\(name)=\($0)" }.joined(separator: ",")
+        }
+        // etcdutl's own default.
+        let whole = cluster ?? "\(name)=http://localhost:2380"
+        if let token = options.initialClusterToken { return (name, whole, token) }
+        // A token must be new, or members of the old cluster could talk to the new one; and where several members are
+        // restored, it must be the same for all of them, without a word between them: it comes from the backup.
+        let tag = source.manifest?.databaseSHA256.prefix(16) ?? Substring(hex16(UInt64.random(in: .min ... .max)))
+        return (name, whole, "kops-\(tag)")
+    }
+
+    private static func steps(
+        _ options: RestoreOptions, _ source: SnapshotSource, aside: String?, flags: [String: String], revision: Int64?
+    ) -> [RestoreStep] {
+        let directory = options.dataDirectory
+        var steps: [RestoreStep] = []
+        func add(_ action: RestoreStep.Action, _ text: String) {
+            steps.append(.init(action: action, description: text))
+        }
+        if source.needsFetching {
+            let names = source.parts.map(\.file) + (source.bundle.map { [$0.file] } ?? [])
+            add(.fetch, "fetch \(names.joined(separator: ", "))")
+        }
+        let bump = options.bumpRevision.map { "revisions bumped by \($0) and the old ones marked compacted" }
+        add(
+            .build,
+            "make \(directory).kops-new from the backup and check it whole (\(bump ?? "revisions left as they are"))")
+        if options.controlPlane {
+            if source.bundle != nil {
+                add(.putBack, "put back what is missing of \(options.kubernetesDirectory) from the bundle")
+            }
+            for component in StaticPod.stopOrder {
+                add(.stop(component: component), "stop \(component): move its manifest away and prove that it ended")
+            }
+        }
+        add(.proveStopped, "prove that no etcd uses \(directory)")
+        if let aside { add(.setAside, "rename \(directory) to \(aside)") }
+        add(.activate, "rename \(directory).kops-new to \(directory)")
+        if options.controlPlane {
+            add(.start(component: "etcd"), "start etcd: put its manifest back")
+            let what = revision.map { " at revision \($0 + (options.bumpRevision ?? 0)) or later" } ?? ""
+            add(.proveServing, "wait until etcd serves\(what)")
+            add(.disarm, "turn off alarms that came with the backup")
+            add(.start(component: "kube-apiserver"), "start kube-apiserver")
+            add(.proveServer, "wait until kube-apiserver is live")
+            add(.start(component: "kube-controller-manager"), "start kube-controller-manager")
+            add(.start(component: "kube-scheduler"), "start kube-scheduler")
+            add(.restartKubelet, "restart kubelet")
+        }
+        return steps
+    }
+
+    /// What has to be done on the other members.
+    private static func others(_ record: Record, _ seed: ClusterIdentity, _ source: SnapshotSource) -> [String] {
+        guard seed.members.count > 1 else { return [] }
+        var notes = [
+            "this cluster has \(seed.members.count) members: stop all of them, restore the same backup on each, and start them together; etcd serves once \(seed.members.count / 2 + 1) run"
+        ]
+        let names = seed.members.map(\.name).filter { $0 != record.memberName }.sorted()
+        for name in names {
+            let what = record.options.controlPlane ? " --control-plane" : " --data-dir \(record.options.dataDirectory)"
+            let bump = record.options.bumpRevision.map { " --bump-revision \($0)" } ?? " --no-bump"
+            let from = record.options.from.map { " --from \($0)" } ?? ""
+            let backup = source.manifest?.name ?? record.options.source
+            notes.append(
+                "on \(name): kops-sidecar restore \(backup)\(from)\(what) --set-aside --name \(name) --initial-cluster '\(record.initialCluster)' --initial-cluster-token \(record.token)\(bump)"
+            )
+        }
+        return notes
+    }
+}
+
+func hostName() -> String {
+    var buffer = [CChar](repeating: 0, count: 256)
+    gethostname(&buffer, 255)
+    return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}

@@ -1,0 +1,48 @@
+/// One step of a restore. Each can be done again after a kill in its midst, with the same result.
+package struct RestoreStep: Sendable, Codable, Equatable {
+    package enum Action: Sendable, Codable, Equatable {
+        /// Brings the backup's files from its destination.
+        case fetch
+        /// Makes the new data directory beside the old one, and checks the backup while it does.
+        case build
+        /// Puts back what the node lacks of the bundle's files.
+        case putBack
+        /// Moves a static pod's manifest away and proves that its process is gone.
+        case stop(component: String)
+        /// Proves that no etcd uses the data directory.
+        case proveStopped
+        case setAside
+        case activate
+        /// Puts a static pod's manifest back.
+        case start(component: String)
+        /// Waits until etcd serves and compares what it serves with the backup.
+        case proveServing
+        case disarm
+        case proveServer
+        case restartKubelet
+    }
+
+    package var action: Action
+    /// What it does, for people.
+    package var description: String
+}
+
+/// A restore that was begun: kept beside the data directory, and the reason why it can be resumed or undone.
+struct RestoreJournal: Codable, Equatable {
+    static let formatVersion = 1
+
+    enum State: String, Codable {
+        case running
+        case finished
+        case undone
+    }
+
+    var formatVersion = RestoreJournal.formatVersion
+    var started: String
+    var state = State.running
+    /// How many steps are done.
+    var done = 0
+    var plan: RestorePlan.Record
+    /// What went wrong last.
+    var lastProblem: String?
+}

@@ -1,0 +1,177 @@
+import Etcd
+import Glibc
+import Platform
+
+/// The files a snapshot is put together from: a full one, and the incrementals that build on it, in order.
+struct SnapshotSource: Sendable, Codable, Equatable {
+    struct Part: Sendable, Codable, Equatable {
+        /// Local once fetched.
+        var path: String
+        /// Where it comes from; nil where `path` is the original.
+        var destination: String?
+        var file: String
+        /// Nil for a file without a manifest.
+        var manifest: BackupManifest?
+        var role: BackupManifest.Role?
+    }
+
+    var parts: [Part]
+    /// Of the newest part.
+    var manifest: BackupManifest? { parts.last?.manifest }
+    /// The bundle beside the newest part.
+    var bundle: Part?
+    /// How it is named in plans and messages.
+    var title: String
+
+    var needsFetching: Bool { (parts + (bundle.map { [$0] } ?? [])).contains { $0.destination != nil } }
+}
+
+/// Finds the backup that a restore, a drill or a check is to use.
+enum SnapshotSourceFinder {
+    /// `source`: a path, a backup's name, or `latest`. With a path no destination is asked.
+    static func find(
+        _ source: String, from: String?, cluster: String?, atTime: Int64? = nil, atRevision: Int64? = nil,
+        destinations: [any Destination], fetchInto: String
+    ) async throws -> SnapshotSource {
+        if source.contains("/") || FileSystem.exists(source) { return try file(source) }
+        var places = destinations
+        if let from {
+            if from.contains("/") || FileSystem.exists(from) {
+                places = [LocalDestination(name: from, path: from)]
+            } else {
+                places = destinations.filter { $0.name == from }
+                guard !places.isEmpty else {
+                    throw BackupError(
+                        .notFound,
+                        "there is no destination named \(from); there are: "
+                            + destinations.map(\.name).joined(separator: ", "))
+                }
+            }
+        }
+        guard !places.isEmpty else {
+            throw BackupError(.invalid, "no destination is configured: name a file, or a directory with --from")
+        }
+        var found: [(entry: BackupEntry, place: any Destination, all: [BackupEntry])] = []
+        var problems: [String] = []
+        for place in places {
+            do {
+                let entries = try await BackupCatalogue.read(place, cluster: cluster)
+                for entry in entries where entry.isGood {
+                    if source != "latest" && "\(entry.name)" != source { continue }
+                    if let atTime, entry.name.time > atTime { continue }
+                    if let atRevision, entry.name.revision > atRevision { continue }
+                    found.append((entry, place, entries))
+                }
+                problems += entries.filter { !$0.isGood && (source == "latest" || "\($0.name)" == source) }.map {
+                    "\($0.name): \($0.problem ?? "")"
+                }
+            } catch {
+                problems.append("\(place.name): \(error)")
+            }
+        }
+        // The newest; of equals the nearest.
+        let best = found.max { a, b in
+            if a.entry.name != b.entry.name { return a.entry.name < b.entry.name }
+            return !(a.place is LocalDestination) && b.place is LocalDestination
+        }
+        guard let best else {
+            let where_ = places.map(\.location).joined(separator: ", ")
+            let what = source == "latest" ? "no good backup" : "no good backup named \(source)"
+            let limit = atTime != nil || atRevision != nil ? " from before that point" : ""
+            throw BackupError(
+                .notFound,
+                "\(what)\(limit) is in \(where_)"
+                    + (problems.isEmpty ? "" : ": " + problems.suffix(3).joined(separator: "; ")))
+        }
+        if source == "latest", cluster == nil {
+            let clusters = Set(found.map(\.entry.name.cluster))
+            guard clusters.count == 1 else {
+                throw BackupError(
+                    .invalid,
+                    "there are backups of several clusters (\(clusters.sorted().joined(separator: ", "))): name the backup or the cluster"
+                )
+            }
+        }
+        return try chain(best.entry, best.place, best.all, fetchInto)
+    }
+
+    private static func chain(
+        _ entry: BackupEntry, _ place: any Destination, _ all: [BackupEntry], _ fetchInto: String
+    ) throws -> SnapshotSource {
+        var parts: [SnapshotSource.Part] = []
+        var next: BackupManifest? = entry.manifest
+        let byName = Dictionary(all.map { ("\($0.name)", $0) }, uniquingKeysWith: { a, _ in a })
+        while let manifest = next {
+            guard parts.count < 1000, let file = manifest.file(.snapshot) ?? manifest.file(.delta) else {
+                throw BackupError(.damaged, "\(manifest.name) has no snapshot in it")
+            }
+            parts.insert(part(file, manifest, place, fetchInto), at: 0)
+            guard manifest.kind == .incremental else { break }
+            guard let parent = manifest.parent, let found = byName[parent], let above = found.manifest, found.isGood
+            else {
+                let name = manifest.parent ?? "?"
+                let problem = byName[name]?.problem.map { ": \($0)" } ?? ""
+                throw BackupError(
+                    .damaged, "\(manifest.name) builds on \(name), which is not at \(place.location)\(problem)")
+            }
+            next = above
+        }
+        let bundle = entry.manifest.flatMap { manifest in
+            manifest.file(.bundle).map { part($0, manifest, place, fetchInto) }
+        }
+        return SnapshotSource(parts: parts, bundle: bundle, title: "\(entry.name) (\(place.location))")
+    }
+
+    private static func part(
+        _ file: BackupManifest.File, _ manifest: BackupManifest, _ place: any Destination, _ fetchInto: String
+    ) -> SnapshotSource.Part {
+        if let local = place as? LocalDestination {
+            return .init(
+                path: local.path + "/" + file.name, destination: nil, file: file.name, manifest: manifest,
+                role: file.role)
+        }
+        return .init(
+            path: fetchInto + "/" + file.name, destination: place.name, file: file.name, manifest: manifest,
+            role: file.role)
+    }
+
+    /// A file given by its path: part of a backup when its manifest lies beside it, else a snapshot on its own.
+    private static func file(_ path: String) throws -> SnapshotSource {
+        guard let status = try FileSystem.status(path) else {
+            throw BackupError(.notFound, "there is no file \(path)")
+        }
+        guard status.isRegular else { throw BackupError(.invalid, "\(path) is no file") }
+        let directory = FileSystem.parent(of: path)
+        let name = FileSystem.name(of: path)
+        guard let backup = BackupCatalogue.backupName(ofFile: name),
+            FileSystem.exists("\(directory)/\(backup).json")
+        else {
+            return SnapshotSource(
+                parts: [.init(path: path, destination: nil, file: name, manifest: nil, role: nil)], bundle: nil,
+                title: path)
+        }
+        let place = LocalDestination(name: directory, path: directory)
+        let files = try FileSystem.list(directory).compactMap { file -> StoredFile? in
+            guard let status = try FileSystem.status(directory + "/" + file), status.isRegular else { return nil }
+            return StoredFile(name: file, bytes: status.size, modified: status.modified)
+        }
+        // Only the chain's manifests are read: the directory may hold many others.
+        var entries: [BackupEntry] = []
+        var next: BackupName? = backup
+        while let name = next, entries.count < 1000 {
+            next = nil
+            let manifestPath = "\(directory)/\(name).json"
+            guard let bytes = try? FileSystem.read(manifestPath, maxBytes: BackupCatalogue.manifestLimit) else { break }
+            let manifest = try BackupManifest.decode(bytes, path: manifestPath)
+            let own = files.filter { BackupCatalogue.backupName(ofFile: $0.name) == name }
+            entries.append(
+                BackupEntry(
+                    destination: directory, name: name, manifest: manifest,
+                    problem: BackupCatalogue.check(manifest, name, own), files: own))
+            if let parent = manifest.parent { next = BackupName(parent) }
+        }
+        guard let first = entries.first else { throw BackupError(.notFound, "there is no file \(path)") }
+        if let problem = first.problem { throw BackupError(.damaged, "\(first.name): \(problem)") }
+        return try chain(first, place, entries, directory)
+    }
+}

@@ -1,0 +1,40 @@
+import Glibc
+import Platform
+
+/// The control plane's static pods as kubeadm lays them out: a manifest each in the directory that kubelet watches.
+enum StaticPod {
+    /// The API server first, so that nothing writes any more; etcd last.
+    static let stopOrder = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"]
+
+    /// The command-line flags in a manifest: lines like `- --name=cp1`. Empty where there is no such file.
+    static func flags(_ path: String) -> [String: String] {
+        guard let text = try? FileSystem.readText(path, maxBytes: 1 << 20) else { return [:] }
+        return flags(text: text)
+    }
+
+    static func flags(text: String) -> [String: String] {
+        var flags: [String: String] = [:]
+        for line in text.split(separator: "\n") {
+            var rest = line.drop { $0 == " " || $0 == "\t" }
+            guard rest.hasPrefix("- ") else { continue }
+            rest = rest.dropFirst(2).drop { $0 == " " }
+            while let last = rest.last, last == " " || last == "\r" { rest = rest.dropLast() }
+            if rest.count >= 2, let quote = rest.first, quote == "\"" || quote == "'", rest.last == quote {
+                rest = rest.dropFirst().dropLast()
+            }
+            guard rest.hasPrefix("--"), let equals = rest.firstIndex(of: "=") else { continue }
+            flags[String(rest[..<equals].dropFirst(2))] = String(rest[rest.index(after: equals)...])
+        }
+        return flags
+    }
+
+    /// Processes whose program has that name.
+    static func processes(_ program: String, proc: String = "/proc") -> [Int] {
+        ((try? FileSystem.list(proc)) ?? []).compactMap { name in
+            guard let pid = Int(name), let line = try? FileSystem.read("\(proc)/\(name)/cmdline", maxBytes: 1 << 20),
+                let first = line.split(separator: 0).first
+            else { return nil }
+            return FileSystem.name(of: String(decoding: first, as: UTF8.self)) == program ? pid : nil
+        }
+    }
+}

@@ -1,0 +1,286 @@
+import ArgumentParser
+import ClusterOps
+import Etcd
+import FoundationEssentials
+import KopsSidecar
+import Logging
+import MetricModel
+import Platform
+
+/// `backup …`: works with the configuration alone, the service running or not.
+struct BackupCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "backup", abstract: "Make, list, check and remove backups of etcd.",
+        subcommands: [
+            BackupNowCommand.self, BackupListCommand.self, BackupShowCommand.self, BackupVerifyCommand.self,
+            BackupPruneCommand.self, BackupDrillCommand.self,
+        ])
+}
+
+/// `--config` and what backups need of it.
+struct BackupConfiguration: ParsableArguments {
+    @Option(help: ArgumentHelp("The configuration file.", valueName: "file"))
+    var config: String?
+
+    func load() throws -> SidecarConfig {
+        do {
+            return try SidecarConfig.load(try configurationPath(config))
+        } catch let problems as ConfigProblems {
+            throw CommandFailure.unusable(problems.lines)
+        }
+    }
+
+    func service() throws -> (service: BackupService, config: SidecarConfig) {
+        let config = try load()
+        guard let options = config.backup else {
+            throw CommandFailure.unusable("\(config.path) has no section backup: say there where backups go")
+        }
+        let log = Logger(label: "backup") { LineLogHandler(label: $0, level: .critical, format: .logfmt) }
+        return (
+            BackupService(
+                options: options, etcd: config.etcd, destinations: try makeDestinations(options),
+                registry: MetricRegistry(), logger: log, toolVersion: productVersion), config
+        )
+    }
+}
+
+/// Runs work that may throw a `BackupError`, and ends with the status that fits it.
+func withBackupErrors<R>(_ body: () async throws -> R) async throws -> R {
+    do {
+        return try await body()
+    } catch let error as BackupError {
+        switch error.code {
+        case .invalid: throw CommandFailure.unusable(error.message)
+        case .refused: throw CommandFailure.refused("refused: \(error.message)")
+        case .cancelled: throw CommandFailure(status: 130, lines: ["interrupted"])
+        default: throw CommandFailure.failed(error.message)
+        }
+    } catch let error as FileError {
+        throw CommandFailure.failed("\(error)")
+    } catch let error as EtcdError {
+        throw CommandFailure.failed("\(error)")
+    }
+}
+
+func manifestJSON(_ manifest: BackupManifest) throws -> [UInt8] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+    return Array(try encoder.encode(manifest))
+}
+
+/// `backup now`
+struct BackupNowCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "now", abstract: "Make a backup and bring it to all destinations.",
+        discussion: "Prints where it is; with --output json its manifest.")
+
+    @OptionGroup var configuration: BackupConfiguration
+    @OptionGroup var listing: OutputOptions
+
+    func run() async throws {
+        let (service, _) = try configuration.service()
+        let progress = ProgressLine()
+        let result = try await withBackupErrors {
+            defer { progress.finish() }
+            return try await service.backupNow(onDemand: true, progress: progress.handler)
+        }
+        switch listing.output {
+        case .table: print(result.path)
+        case .json, .yaml: try printJSON(try manifestJSON(result.manifest), listing)
+        }
+        let failed = result.outcomes.compactMap { outcome in outcome.problem.map { "\(outcome.destination): \($0)" } }
+        if !failed.isEmpty { throw CommandFailure.failed(failed) }
+    }
+}
+
+/// `backup list`
+struct BackupListCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "list", abstract: "List the backups of all destinations, the newest first.")
+
+    @OptionGroup var configuration: BackupConfiguration
+    @OptionGroup var listing: OutputOptions
+
+    func run() async throws {
+        let (service, _) = try configuration.service()
+        var entries: [BackupEntry] = []
+        var problems: [String] = []
+        for destination in service.destinations {
+            do {
+                entries += try await BackupCatalogue.read(destination)
+            } catch {
+                problems.append("\(destination.name): \(error)")
+            }
+        }
+        entries.sort { $0.name.time > $1.name.time }
+        try printListing(
+            listing, columns: ["NAME", "DESTINATION", "MADE", "REVISION", "KEYS", "SIZE", "STATE"],
+            rows: entries.map { entry in
+                [
+                    "\(entry.name)", entry.destination, formatRFC3339(entry.name.time, fraction: false),
+                    String(entry.name.revision), entry.manifest.map { String($0.totalKeys) } ?? "-",
+                    sizeText(entry.bytes), entry.problem ?? "good",
+                ]
+            }
+        ) { writer in
+            writer.array(entries) { writer, entry in
+                writer.object { writer in
+                    writer.key("name")
+                    writer.string("\(entry.name)")
+                    writer.key("destination")
+                    writer.string(entry.destination)
+                    writer.key("bytes")
+                    writer.int(entry.bytes)
+                    writer.key("problem")
+                    if let problem = entry.problem { writer.string(problem) } else { writer.null() }
+                    writer.key("manifest")
+                    if let json = entry.manifest.flatMap({ try? manifestJSON($0) }) {
+                        writer.raw(json)
+                    } else {
+                        writer.null()
+                    }
+                }
+            }
+        }
+        if !problems.isEmpty { throw CommandFailure.failed(problems) }
+    }
+}
+
+/// `backup show NAME`
+struct BackupShowCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Print the manifest of a backup.")
+
+    @Argument(help: "The backup's name, or latest.")
+    var name = "latest"
+
+    @OptionGroup var configuration: BackupConfiguration
+    @OptionGroup var listing: OutputOptions
+
+    func run() async throws {
+        let (service, _) = try configuration.service()
+        let manifest = try await withBackupErrors {
+            var found: [BackupManifest] = []
+            for destination in service.destinations {
+                for entry in try await BackupCatalogue.read(destination) {
+                    if let manifest = entry.manifest, name == "latest" || "\(entry.name)" == name {
+                        found.append(manifest)
+                    }
+                }
+            }
+            guard let newest = found.max(by: { $0.time < $1.time }) else {
+                throw BackupError(.notFound, "there is no backup \(name)")
+            }
+            return newest
+        }
+        var shown = listing
+        if shown.output == .table { shown.output = .yaml }
+        try printJSON(try manifestJSON(manifest), shown)
+    }
+}
+
+/// `backup verify [FILE|NAME|latest]`
+struct BackupVerifyCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "verify", abstract: "Prove that a backup is whole, without etcd.",
+        discussion: "Reads it to the last byte. A path needs no configuration. Exit status 1 where it is not whole.")
+
+    @Argument(help: "A file, a backup's name, or latest.")
+    var source = "latest"
+
+    @OptionGroup var configuration: BackupConfiguration
+    @OptionGroup var listing: OutputOptions
+
+    func run() async throws {
+        let progress = ProgressLine()
+        let outcome = try await withBackupErrors {
+            defer { progress.finish() }
+            if source.contains("/") || FileSystem.exists(source) {
+                return try await BackupVerifier.verify(
+                    source, destinations: [], workDirectory: FileSystem.parent(of: source), progress: progress.handler)
+            }
+            let (service, config) = try configuration.service()
+            return try await BackupVerifier.verify(
+                source, destinations: service.destinations, workDirectory: config.storage.path,
+                progress: progress.handler)
+        }
+        try printListing(
+            listing, columns: ["BACKUP", "REVISION", "KEYS", "DATABASE", "HASH", "STATE"],
+            rows: [
+                [
+                    outcome.title, String(outcome.revision), String(outcome.totalKeys), sizeText(outcome.databaseBytes),
+                    outcome.statusHash, outcome.problem == nil ? "whole" : "damaged",
+                ]
+            ]
+        ) { writer in
+            writer.object { writer in
+                writer.key("backup")
+                writer.string(outcome.title)
+                writer.key("revision")
+                writer.int(outcome.revision)
+                writer.key("totalKeys")
+                writer.int(outcome.totalKeys)
+                writer.key("databaseBytes")
+                writer.int(outcome.databaseBytes)
+                writer.key("hash")
+                writer.string(outcome.statusHash)
+                writer.key("problem")
+                if let problem = outcome.problem { writer.string(problem) } else { writer.null() }
+            }
+        }
+        if let problem = outcome.problem { throw CommandFailure.failed(problem) }
+    }
+}
+
+/// `backup prune`
+struct BackupPruneCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "prune", abstract: "Remove backups that no destination's retention keeps.")
+
+    @Flag(help: "Only say what would be removed.")
+    var dryRun = false
+
+    @OptionGroup var configuration: BackupConfiguration
+
+    func run() async throws {
+        let (service, _) = try configuration.service()
+        var problems: [String] = []
+        for outcome in await service.pruneAll(dryRun: dryRun) {
+            for name in outcome.removed {
+                print("\(outcome.destination): \(dryRun ? "would remove" : "removed") \(name)")
+            }
+            if let problem = outcome.problem { problems.append("\(outcome.destination): \(problem)") }
+        }
+        if !problems.isEmpty { throw CommandFailure.failed(problems) }
+    }
+}
+
+/// `backup drill [NAME|latest]`
+struct BackupDrillCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "drill", abstract: "Prove that a backup can be restored, with a throwaway etcd.",
+        discussion: "Needs the etcd program. Nothing of the running cluster is touched.")
+
+    @Argument(help: "A file, a backup's name, or latest.")
+    var source = "latest"
+
+    @Option(help: ArgumentHelp("The etcd program.", valueName: "program"))
+    var etcd = "etcd"
+
+    @OptionGroup var configuration: BackupConfiguration
+
+    func run() async throws {
+        let progress = ProgressLine()
+        let report = try await withBackupErrors {
+            defer { progress.finish() }
+            let (service, config) = try configuration.service()
+            var drill = Drill(destinations: service.destinations, workDirectory: config.storage.path)
+            drill.etcdProgram = etcd
+            return try await drill.run(source, progress: progress.handler)
+        }
+        let hash = report.hashCompared ? "etcd's hash agrees" : "etcd's hash could not be compared"
+        print(
+            "\(report.backup): restored and served in \(formatFloat((report.recoverySeconds * 100).rounded() / 100)) s, revision \(report.revision), \(report.keys) keys, \(hash)"
+        )
+    }
+}

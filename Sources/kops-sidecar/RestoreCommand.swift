@@ -1,0 +1,170 @@
+import ArgumentParser
+import ClusterOps
+import FoundationEssentials
+import KopsSidecar
+import MetricModel
+import Platform
+
+/// `restore`: brings etcd, and with `--control-plane` the control plane of this node, back from a backup.
+struct RestoreCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "restore", abstract: "Bring etcd, or the whole control plane of this node, back from a backup.",
+        discussion: """
+            Prints the plan, then does it step by step. Each step is written down first, so that --resume goes on after a \
+            kill and --undo takes it back. Needs nothing but a backup: no cluster, no service, no configuration.
+            """)
+
+    @Argument(help: "A snapshot file, a backup's name, or latest.")
+    var source = "latest"
+
+    @Option(help: ArgumentHelp("A directory or a configured destination to look in.", valueName: "place"))
+    var from: String?
+
+    @Option(help: ArgumentHelp("The last backup not later than this (RFC 3339).", valueName: "time"))
+    var at: String?
+
+    @Flag(help: "Only print the plan.")
+    var dryRun = false
+
+    @Option(help: ArgumentHelp("etcd's data directory.", valueName: "directory"))
+    var dataDir: String?
+
+    @Option(help: "The member's name.")
+    var name: String?
+
+    @Option(help: ArgumentHelp("All members: NAME=PEER-URL,…", valueName: "members"))
+    var initialCluster: String?
+
+    @Option(help: "The restored cluster's token.")
+    var initialClusterToken: String?
+
+    @Option(help: ArgumentHelp("The member's peer URLs.", valueName: "urls"))
+    var initialAdvertisePeerUrls: String?
+
+    @Option(help: ArgumentHelp("Raise all revisions by this and mark the old ones compacted.", valueName: "n"))
+    var bumpRevision: Int64?
+
+    @Flag(help: "Leave revisions as they are; controllers may then miss changes.")
+    var noBump = false
+
+    @Flag(help: "Restore this node's whole control plane, stopping and starting its static pods.")
+    var controlPlane = false
+
+    @Flag(help: "Restore as a cluster of this member only.")
+    var singleMember = false
+
+    @Flag(help: "Rename a data directory that is not empty, and keep it.")
+    var setAside = false
+
+    @Option(
+        help: ArgumentHelp("Override a refusal: live-quorum, older, other-cluster or unchecked.", valueName: "reason"))
+    var force: [String] = []
+
+    @Flag(help: "Go on with a restore that was interrupted.")
+    var resume = false
+
+    @Flag(help: "Take the last restore into the data directory back.")
+    var undo = false
+
+    @Option(help: ArgumentHelp("The configuration file, for its destinations.", valueName: "file"))
+    var config: String?
+
+    @OptionGroup var listing: OutputOptions
+
+    func run() async throws {
+        var options = RestoreOptions()
+        var destinations: [any Destination] = []
+        let isFile = source.contains("/") || FileSystem.exists(source)
+        // The configuration is a help, not a need: a file or a directory is enough.
+        if config != nil || !(isFile || (from?.contains("/") ?? false)) {
+            let loaded = try BackupConfiguration.parse(config.map { ["--config", $0] } ?? []).load()
+            options.etcd = loaded.etcd
+            if let backup = loaded.backup { destinations = try makeDestinations(backup) }
+        } else if !controlPlane {
+            options.etcd.endpoints = []
+        }
+        options.source = source
+        options.from = from
+        if let at {
+            options.atTime = try parseTimeArgument(at, now: WallClock.system.nowMilliseconds())
+        }
+        options.dataDirectory = dataDir ?? options.dataDirectory
+        options.name = name
+        options.initialCluster = initialCluster
+        options.initialClusterToken = initialClusterToken
+        options.initialAdvertisePeerURLs = initialAdvertisePeerUrls
+        if noBump, bumpRevision != nil {
+            throw CommandFailure.unusable("--no-bump and --bump-revision exclude each other")
+        }
+        if let bumpRevision, bumpRevision < 0 { throw CommandFailure.unusable("--bump-revision must not be negative") }
+        options.bumpRevision = noBump ? nil : bumpRevision ?? options.bumpRevision
+        options.controlPlane = controlPlane
+        options.singleMember = singleMember
+        options.setAside = setAside
+        for text in force {
+            guard let reason = RestoreOverride(rawValue: text) else {
+                let known = RestoreOverride.allCases.map(\.rawValue)
+                throw CommandFailure.unusable(
+                    "--force \(text) is none of \(known.joined(separator: ", "))" + didYouMean(text, known))
+            }
+            options.overrides.insert(reason)
+        }
+        let progress = ProgressLine()
+        let announce: @Sendable (Int, RestoreStep) -> Void = { index, step in
+            progress.finish()
+            printError("\(index + 1). \(step.description)")
+        }
+        try await withBackupErrors { [options, destinations] in
+            defer { progress.finish() }
+            if undo {
+                for line in try await RestorePlan.undo(dataDirectory: options.dataDirectory) { print(line) }
+                return
+            }
+            if resume {
+                try show(
+                    try await RestorePlan.resume(
+                        dataDirectory: options.dataDirectory, destinations: destinations, announce: announce,
+                        progress: progress.handler))
+                return
+            }
+            let plan = try await RestorePlan.make(options, destinations: destinations)
+            if dryRun {
+                for line in plan.describe() { print(line) }
+                return
+            }
+            for line in plan.describe() { printError(line) }
+            try show(try await plan.execute(announce: announce, progress: progress.handler))
+        }
+    }
+
+    private func show(_ report: RestoreReport) throws {
+        if listing.output == .table {
+            print(
+                "restored \(report.dataDirectory): revision \(report.revision), member \(report.memberID), cluster \(report.clusterID)"
+            )
+            if let aside = report.asideDirectory { print("the old directory is \(aside)") }
+            for note in report.notes { print("note: \(note)") }
+            return
+        }
+        var writer = JSONWriter()
+        writer.object { writer in
+            let texts = [
+                ("dataDirectory", report.dataDirectory), ("memberID", report.memberID), ("clusterID", report.clusterID),
+                ("asideDirectory", report.asideDirectory ?? ""),
+            ]
+            for (name, text) in texts {
+                writer.key(name)
+                writer.string(text)
+            }
+            writer.key("snapshotRevision")
+            writer.int(report.snapshotRevision)
+            writer.key("revision")
+            writer.int(report.revision)
+            writer.key("seconds")
+            writer.double(report.seconds)
+            writer.key("notes")
+            writer.strings(report.notes)
+        }
+        try printJSON(writer.bytes, listing)
+    }
+}
