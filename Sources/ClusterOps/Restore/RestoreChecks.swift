@@ -30,9 +30,10 @@ struct RestoreChecks {
     }
 
     /// Whether the directory is the one that the node's own etcd uses, or may use once it is there. Making another one does
-    /// not endanger a cluster that runs: what would be refused is then only said.
+    /// not endanger a cluster that runs: what would be refused is then only said. Whoever names endpoints means that cluster.
     var isNodesOwn: Bool {
-        options.controlPlane || directoryIsUsed || options.dataDirectory == RestoreOptions().dataDirectory
+        options.controlPlane || directoryIsUsed || !options.etcd.endpoints.isEmpty
+            || options.dataDirectory == RestoreOptions().dataDirectory
     }
 
     mutating func directory() throws {

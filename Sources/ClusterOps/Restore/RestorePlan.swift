@@ -100,7 +100,7 @@ package struct RestorePlan: Sendable {
         try await checks.quorum()
 
         let existing = try FileSystem.status(directory) != nil
-        let aside = existing && checks.directoryIsUsed ? "\(directory).before-\(stamp)" : nil
+        let aside = existing && checks.directoryIsUsed ? unusedPath("\(directory).before-\(stamp)") : nil
         let record = Record(
             options: options, source: source,
             steps: steps(options, source, aside: aside, flags: flags, revision: source.manifest?.revision),
@@ -210,4 +210,15 @@ func hostName() -> String {
     var buffer = [CChar](repeating: 0, count: 256)
     gethostname(&buffer, 255)
     return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
+/// The path, or with a number behind it where something has that name already.
+func unusedPath(_ path: String) -> String {
+    var candidate = path
+    var number = 2
+    while FileSystem.exists(candidate) {
+        candidate = "\(path)-\(number)"
+        number += 1
+    }
+    return candidate
 }

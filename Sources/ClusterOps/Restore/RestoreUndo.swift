@@ -31,7 +31,7 @@ extension RestorePlan {
                 if try FileSystem.status(dataDirectory) != nil {
                     let stamp = String(
                         formatRFC3339(clock.nowMilliseconds(), fraction: false).filter { $0 != "-" && $0 != ":" })
-                    let kept = "\(dataDirectory).undone-\(stamp)"
+                    let kept = unusedPath("\(dataDirectory).undone-\(stamp)")
                     try FileSystem.rename(dataDirectory, to: kept)
                     lines.append("kept what the restore had made as \(kept)")
                 }

@@ -75,12 +75,12 @@ enum SnapshotSourceFinder {
             return !(a.place is LocalDestination) && b.place is LocalDestination
         }
         guard let best else {
-            let where_ = places.map(\.location).joined(separator: ", ")
+            let searched = places.map(\.location).joined(separator: ", ")
             let what = source == "latest" ? "no good backup" : "no good backup named \(source)"
             let limit = atTime != nil || atRevision != nil ? " from before that point" : ""
             throw BackupError(
                 .notFound,
-                "\(what)\(limit) is in \(where_)"
+                "\(what)\(limit) is in \(searched)"
                     + (problems.isEmpty ? "" : ": " + problems.suffix(3).joined(separator: "; ")))
         }
         if source == "latest", cluster == nil {
