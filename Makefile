@@ -1,13 +1,29 @@
 # The project's commands. `make run` and `make test` are all a newcomer needs.
 SWIFT ?= swift
-SWIFTFLAGS = --explicit-target-dependency-import-check error -Xswiftc -warnings-as-errors
+CHECKED = --explicit-target-dependency-import-check error
 
-.PHONY: build test lint format clean
+.PHONY: run build test race bench lint format install clean
+run:
+	@scripts/run
+
 build:
-	$(SWIFT) build -c release --product kops-sidecar
+	@scripts/deps build
+	$(SWIFT) build -c release --product kops-sidecar $(CHECKED)
 
 test:
-	$(SWIFT) test --explicit-target-dependency-import-check error
+	@scripts/deps test
+	$(SWIFT) build --build-tests $(CHECKED)
+	$(SWIFT) test --skip-build
+	scripts/check-shipped
+
+race:
+	@scripts/deps test
+	$(SWIFT) test --sanitize=thread --scratch-path .build-race
+
+bench:
+	@scripts/deps test
+	$(SWIFT) build -c release --product kops-sidecar
+	scripts/bench
 
 lint:
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
@@ -15,5 +31,8 @@ lint:
 format:
 	$(SWIFT) format --in-place --recursive Package.swift Sources Tests
 
+install:
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install
+
 clean:
-	rm -rf .build
+	rm -rf .build .build-race run data
