@@ -14,7 +14,6 @@ package final class MemorySeries: Queryable, SampleAppender, @unchecked Sendable
     private var orderIsStale = false
 
     package init() {
-        mutex.initialize(to: pthread_mutex_t())
         pthread_mutex_init(mutex, nil)
     }
 

@@ -48,9 +48,7 @@ package final class ParallelGzipWriter: @unchecked Sendable {
         self.level = max(1, min(9, level))
         self.blockBytes = max(4096, blockBytes)
         self.sink = sink
-        mutex.initialize(to: pthread_mutex_t())
         pthread_mutex_init(mutex, nil)
-        changed.initialize(to: pthread_cond_t())
         pthread_cond_init(changed, nil)
         let threads = max(1, threads)
         for _ in 0..<(threads + 2) { free.append(.allocate(byteCount: self.blockBytes, alignment: 64)) }

@@ -10,7 +10,6 @@ package final class Lock<Value>: @unchecked Sendable {
     package init(_ value: Value) {
         self.value = value
         mutex = .allocate(capacity: 1)
-        mutex.initialize(to: pthread_mutex_t())
         pthread_mutex_init(mutex, nil)
     }
 

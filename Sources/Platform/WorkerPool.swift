@@ -24,9 +24,7 @@ package final class WorkerPool: Sendable {
         let ready = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
 
         init() {
-            mutex.initialize(to: pthread_mutex_t())
             pthread_mutex_init(mutex, nil)
-            ready.initialize(to: pthread_cond_t())
             pthread_cond_init(ready, nil)
         }
 

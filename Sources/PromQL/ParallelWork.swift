@@ -8,7 +8,6 @@ final class ParallelResults<Result: Sendable>: @unchecked Sendable {
 
     init(count: Int) {
         results = [Result?](repeating: nil, count: count)
-        mutex.initialize(to: pthread_mutex_t())
         pthread_mutex_init(mutex, nil)
     }
 
@@ -59,9 +58,7 @@ private final class SharedWork: @unchecked Sendable {
     init(_ n: Int, _ body: @escaping @Sendable (Int) -> Void) {
         self.n = n
         self.body = body
-        mutex.initialize(to: pthread_mutex_t())
         pthread_mutex_init(mutex, nil)
-        finished.initialize(to: pthread_cond_t())
         pthread_cond_init(finished, nil)
     }
 
