@@ -100,7 +100,8 @@ final class Transfer: @unchecked Sendable {
         easy.setBlob(CURLOPT_CAINFO_BLOB, tls.caPEM)
         easy.setBlob(CURLOPT_SSLCERT_BLOB, tls.certPEM)
         easy.setBlob(CURLOPT_SSLKEY_BLOB, tls.keyPEM)
-        if tls.caFile != nil || tls.caPEM != nil { easy.set(CURLOPT_CAPATH, "") }
+        // Who names a CA trusts no other: without this the system's directory would count as well.
+        if tls.caFile != nil || tls.caPEM != nil { easy.clear(CURLOPT_CAPATH) }
         if tls.insecureSkipVerify {
             easy.set(CURLOPT_SSL_VERIFYPEER, 0)
             easy.set(CURLOPT_SSL_VERIFYHOST, 0)
@@ -373,6 +374,8 @@ private struct Easy {
 
     @discardableResult
     func set(_ option: CURLoption, _ value: String) -> CURLcode { kops_curl_setopt_string(raw, option, value) }
+
+    func clear(_ option: CURLoption) { _ = kops_curl_setopt_pointer(raw, option, nil) }
 
     func setList(_ option: CURLoption, _ list: UnsafeMutablePointer<curl_slist>?) {
         _ = kops_curl_setopt_pointer(raw, option, list)

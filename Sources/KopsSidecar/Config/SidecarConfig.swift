@@ -38,6 +38,7 @@ package struct SidecarConfig: Sendable {
         global: {scrape_interval: 15s, evaluation_interval: 15s}
         scrape_configs:
           - job_name: kops-sidecar
+            honor_labels: true
             static_configs: [{targets: [self]}]
         storage: {path: ./data}
         """
