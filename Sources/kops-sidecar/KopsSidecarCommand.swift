@@ -9,6 +9,7 @@ struct KopsSidecarCommand: AsyncParsableCommand {
         version: productVersion,
         subcommands: [
             RunCommand.self, CheckCommand.self, TestCommand.self, QueryCommand.self, AlertsCommand.self,
-            SilenceCommand.self, BackupCommand.self, RestoreCommand.self, JobsCommand.self, StoreCommand.self,
+            SilenceCommand.self, BackupCommand.self, RestoreCommand.self, CertsCommand.self, JobsCommand.self,
+            StoreCommand.self,
         ])
 }

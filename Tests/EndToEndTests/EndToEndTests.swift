@@ -40,6 +40,19 @@ private final class Scene {
             try Program(
                 ["/usr/bin/python3", "-m", "aiosmtpd", "-n", "-l", "127.0.0.1:\(ports[4])"],
                 log: directory + "/mail.log"))
+        programs.append(
+            try Program(
+                ["/usr/bin/python3", root + "/Tests/EndToEndTests/webhook.py", "\(ports[5])"],
+                log: directory + "/webhook.log"))
+    }
+
+    /// Puts keys in transactions of a hundred.
+    func fill(_ keys: Int) throws {
+        for start in stride(from: 0, to: keys, by: 100) {
+            let puts = (start..<start + 100).map { "put key-\($0) value-\($0)" }.joined(separator: "\\n")
+            let answer = try etcdctl("txn <<< $'\\n\(puts)\\n\\n'")
+            guard answer.status == 0 else { throw TestProblem(answer.output) }
+        }
     }
 
     func startSidecar() async throws {
@@ -59,6 +72,8 @@ private final class Scene {
     }
 
     var mail: String { (try? FileSystem.readText(directory + "/mail.log")) ?? "" }
+
+    var webhook: String { (try? FileSystem.readText(directory + "/webhook.log")) ?? "" }
 
     func configuration(extra: String = "") -> String {
         """
@@ -80,6 +95,7 @@ private final class Scene {
           route: {receiver: mail, group_by: [alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 4h}
           receivers:
             - name: mail
+              webhook_configs: [{url: "http://127.0.0.1:\(ports[5])/hook"}]
               email_configs:
                 - {to: ops@example.org, from: kops@example.org, smarthost: "127.0.0.1:\(ports[4])", require_tls: false, send_resolved: true}
         etcd: {endpoints: ["https://127.0.0.1:\(ports[1])"], ca: etcd/pki/ca.crt, cert: etcd/pki/healthcheck-client.crt, key: etcd/pki/healthcheck-client.key}
@@ -117,7 +133,9 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
             """, "rules.yaml")
         try scene.startParts()
         try await until("etcd serves") { try scene.etcdctl("endpoint health").status == 0 }
-        for i in 0..<20 { #expect(try scene.etcdctl("put key-\(i) value-\(i)").status == 0) }
+        try scene.fill(10_000)
+        let before = try scene.etcdctl("get --prefix ''").output
+        #expect(before.components(of: "value-") == 10_000)
         try await scene.startSidecar()
 
         // Collected from all three, over plain HTTP and over TLS with a client certificate.
@@ -126,6 +144,8 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
         }
         // Alerted and notified by mail.
         try await until("a mail tells of the alert") { scene.mail.contains("[FIRING:1] NodeSeen") }
+        try await until("the webhook tells of it") { scene.webhook.contains("\"alertname\":\"NodeSeen\"") }
+        #expect(scene.webhook.contains("\"version\":\"4\"") && scene.webhook.contains("\"status\":\"firing\""))
         #expect(try await scene.get("/api/v1/alerts").body.contains("node is seen"))
         #expect(try await scene.get("/api/v2/alerts").body.contains("\"cluster\":\"e2e\""))
         if isInstalled("amtool") {
@@ -171,7 +191,8 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
         // When the node goes, its alert resolves and another fires: by then a repeat would have come as well.
         scene.programs[1].stop()
         try await until("mails tell that the target is down and the alert resolved") {
-            scene.mail.contains("TargetDown") && scene.mail.contains("[RESOLVED] NodeSeen")
+            scene.mail.contains("TargetDown") && scene.webhook.contains("\"status\":\"resolved\"")
+                && scene.mail.contains("[RESOLVED] NodeSeen")
         }
         #expect(scene.mail.components(of: "[FIRING:1] NodeSeen") == mails)
         #expect(scene.sidecar?.stop() == 0)
@@ -190,7 +211,9 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
             [root + "/scripts/start-etcd", scene.directory + "/etcd", "\(scene.ports[1])", "\(scene.ports[2])"],
             log: scene.directory + "/etcd-2.log")
         try await until("the restored etcd serves") { try scene.etcdctl("endpoint health").status == 0 }
-        #expect(try scene.etcdctl("get key-7 --print-value-only").output.contains("value-7"))
+        #expect(try scene.etcdctl("get --prefix ''").output == before, "the same keys and values as before")
+        let status = try scene.etcdctl("endpoint status -w json").output
+        #expect(status.contains("\"revision\":1000000"), "the revision was bumped: \(status)")
     }
 
     @Test func aBadConfigurationIsOneClearLineAndStatusTwo() async throws {

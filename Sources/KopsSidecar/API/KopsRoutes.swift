@@ -4,10 +4,14 @@ import Platform
 /// What the page shows beside Prometheus' own API: `/api/kops/v1/{backups,jobs,certificates}`.
 package struct KopsRoutes: Sendable {
     private let jobs: JobRunner
+    private let certificates: CertificateInventory
     private let backups: @Sendable () -> BackupService?
 
-    package init(jobs: JobRunner, backups: @escaping @Sendable () -> BackupService?) {
+    package init(
+        jobs: JobRunner, certificates: CertificateInventory, backups: @escaping @Sendable () -> BackupService?
+    ) {
         self.jobs = jobs
+        self.certificates = certificates
         self.backups = backups
     }
 
@@ -26,10 +30,12 @@ package struct KopsRoutes: Sendable {
             },
             .get("/api/kops/v1/backups") { _ in await backupList() },
             .get("/api/kops/v1/certificates") { _ in
-                .success { writer in
-                    writer.object {
-                        $0.key("certificates")
-                        $0.array([Int]()) { _, _ in }
+                let found = try await WorkerPool.blocking.run { certificates.scan().certificates }
+                let now = WallClock.system.nowMilliseconds()
+                return .success { writer in
+                    writer.object { writer in
+                        writer.key("certificates")
+                        writer.array(found) { writer, watched in writeCertificate(&writer, watched, now: now) }
                     }
                 }
             },
@@ -139,5 +145,22 @@ package struct KopsRoutes: Sendable {
             writer.key("problem")
             writer.string(entry.problem ?? "")
         }
+    }
+}
+
+/// A certificate as the API and `certs status` tell it.
+package func writeCertificate(_ writer: inout JSONWriter, _ watched: WatchedCertificate, now: Int64) {
+    writer.object { writer in
+        let texts = [
+            ("path", watched.path), ("kind", watched.kind), ("subject", watched.certificate.subject),
+            ("serial", watched.certificate.serial), ("notBefore", formatRFC3339(watched.certificate.notBefore)),
+            ("notAfter", formatRFC3339(watched.certificate.notAfter)),
+        ]
+        for (name, text) in texts {
+            writer.key(name)
+            writer.string(text)
+        }
+        writer.key("daysLeft")
+        writer.int(watched.daysLeft(at: now))
     }
 }

@@ -54,6 +54,7 @@ package final class SidecarService: Sendable {
     private let queries: WorkerPool
     private let current: Lock<Current>
     private let supervisor: ServiceManager
+    private let certificates = CertificateInventory()
     private let reloads = AsyncLock()
 
     /// Loads the configuration and opens the store. Nothing is scraped or listened on before `run`.
@@ -300,6 +301,7 @@ package final class SidecarService: Sendable {
                     .init(service: server),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: log))
+        watchCertificates()
         if let backup = current.withLock({ $0.backup }) { Task { await backup.observeStored() } }
         let hangups = Task { [self] in
             for await _ in await UnixSignalsSequence(trapping: .sighup) { _ = await reload() }
@@ -314,6 +316,24 @@ package final class SidecarService: Sendable {
         supervisor.stopping()
         store.close()
         log.info("stopped")
+    }
+
+    /// The expiry of each certificate as a metric, looked at anew once a minute at most.
+    private func watchCertificates() {
+        let seen = Lock<(at: Int64, found: [WatchedCertificate])>((0, []))
+        metrics.onCollect { [certificates, clock] writer in
+            let now = clock.nowMilliseconds()
+            let found = seen.withLock { seen in
+                if now - seen.at > 60_000 || now < seen.at { seen = (now, certificates.scan().certificates) }
+                return seen.found
+            }
+            for watched in found {
+                writer.write(
+                    "kops_certificate_expiry_timestamp_seconds", "When a certificate of this node expires.",
+                    labels: [("path", watched.path), ("subject", watched.certificate.subject), ("kind", watched.kind)],
+                    Double(watched.certificate.notAfter) / 1000)
+            }
+        }
     }
 
     /// Tells systemd that the service lives, as often as it asks for.
@@ -360,7 +380,9 @@ package final class SidecarService: Sendable {
             + RuleRoutes { [rules] in rules.status() }.routes
             + AlertmanagerRoutes(notifications, clock: clock).routes
             + StoreRoutes(store, pool: queries).routes
-            + KopsRoutes(jobs: jobs, backups: { [current] in current.withLock { $0.backup } }).routes
+            + KopsRoutes(
+                jobs: jobs, certificates: certificates, backups: { [current] in current.withLock { $0.backup } }
+            ).routes
             + status.routes + pageRoutes()
     }
 }
