@@ -40,7 +40,7 @@ package struct ActiveAlert: Sendable {
     /// Whether it is time to tell of it (again): at once when it has resolved, else after every `resendDelay`.
     func needsSending(at time: Int64, resendDelay: Int64) -> Bool {
         if state == .pending { return false }
-        if resolvedAt > lastSentAt { return true }
+        if lastSentAt == 0 || resolvedAt > lastSentAt { return true }
         return lastSentAt + resendDelay < time
     }
 }
