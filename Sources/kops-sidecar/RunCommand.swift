@@ -21,11 +21,15 @@ struct RunCommand: AsyncParsableCommand {
     @Flag(help: "Allow listening beyond loopback without authentication.")
     var insecureListen = false
 
+    @Flag(help: "Take samples at /api/v1/write (remote write 1.0).")
+    var enableRemoteWriteReceiver = false
+
     func run() async throws {
         var options = RunOptions()
         options.configPath = try configurationPath(config)
         options.dataDirectory = dataDir
         options.insecureListen = insecureListen
+        options.enableRemoteWriteReceiver = enableRemoteWriteReceiver
         if let listen {
             guard parseListenAddress(listen) != nil else {
                 throw CommandFailure.unusable(

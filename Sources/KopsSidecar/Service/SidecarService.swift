@@ -17,6 +17,7 @@ package struct RunOptions: Sendable {
     /// HOST:PORT in place of the file's.
     package var listen: String?
     package var insecureListen = false
+    package var enableRemoteWriteReceiver = false
 
     package init() {}
 }
@@ -379,6 +380,7 @@ package final class SidecarService: Sendable {
             + TargetRoutes { [scraper] in scraper.targets() }.routes
             + RuleRoutes { [rules] in rules.status() }.routes
             + AlertmanagerRoutes(notifications, clock: clock).routes
+            + RemoteWriteRoutes(store, metrics: metrics, isEnabled: options.enableRemoteWriteReceiver).routes
             + StoreRoutes(store, pool: queries).routes
             + KopsRoutes(
                 jobs: jobs, certificates: certificates, backups: { [current] in current.withLock { $0.backup } }
