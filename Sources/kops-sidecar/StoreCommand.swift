@@ -26,8 +26,8 @@ struct StoreOptionGroup: ParsableArguments {
         } else {
             do {
                 path = try SidecarConfig.load(try configurationPath(config)).storage.path
-            } catch let problems as ConfigProblems {
-                throw CommandFailure.unusable(problems.lines)
+            } catch {
+                throw CommandFailure.unusable((error as? ConfigProblems)?.lines ?? ["\(error)"])
             }
         }
         guard FileSystem.exists(path) else { throw CommandFailure.unusable("there is no directory \(path)") }

@@ -61,11 +61,11 @@ package final class SidecarService: Sendable {
     /// Loads the configuration and opens the store. Nothing is scraped or listened on before `run`.
     package init(_ options: RunOptions, makeLogger: (LogConfig) -> Logger) throws {
         self.options = options
-        var config: SidecarConfig
+        let config: SidecarConfig
         do {
             config = try Self.load(options)
-        } catch let problems as ConfigProblems {
-            throw StartFailure(kind: .configuration, lines: problems.lines)
+        } catch {
+            throw StartFailure(kind: .configuration, lines: error.lines)
         }
         let security = config.http
         if !security.isLoopback, security.users.isEmpty, security.tokenFiles.isEmpty, !options.insecureListen {
