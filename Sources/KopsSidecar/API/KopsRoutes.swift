@@ -127,7 +127,7 @@ package struct KopsRoutes: Sendable {
     private func write(_ writer: inout JSONWriter, _ entry: BackupEntry) {
         writer.object { writer in
             writer.key("name")
-            writer.string(entry.files.first?.name ?? "")
+            writer.string("\(entry.name)")
             writer.key("destination")
             writer.string(entry.destination)
             writer.key("createdAt")
