@@ -3,13 +3,10 @@ import MetricModel
 package import Monitoring
 import Platform
 
-/// `cluster:`. Times are milliseconds.
+/// `cluster:`
 package struct ClusterConfig: Sendable, Equatable {
     package var name = "kubernetes"
     package var kubeconfig = "/etc/kubernetes/admin.conf"
-    package var metricsServerEnabled = false
-    package var metricsServerInterval: Int64 = 30_000
-    package var objectsEnabled = false
 }
 
 /// The whole configuration file with what it names: rule files, the notifications' file, the web configuration file.
@@ -26,8 +23,6 @@ package struct SidecarConfig: Sendable {
     package var etcd = EtcdOptions()
     package var backup: BackupOptions?
     package var notifications: NotificationsConfig?
-    /// Jobs that concern the whole cluster run only where the lease is held.
-    package var leaderElection = false
     /// The file's YAML, secrets replaced.
     package var redacted = ""
     /// What is allowed and yet may be a mistake, such as a pattern that no file matches.
@@ -103,7 +98,10 @@ extension SidecarConfig {
         decodeRuleFiles(root, issues)
         decodeNotificationSections(root, issues)
         if let jobs = root.section("jobs") {
-            leaderElection = jobs.choice("leader", ["lease", "off"]) == "lease"
+            if jobs.choice("leader", ["lease", "off"]) == "lease", let at = jobs.node("leader") {
+                issues.add(
+                    at, "jobs.leader: lease is not offered in this version; say off and run the jobs on one node")
+            }
             jobs.finish()
         }
         for (key, why) in Self.unsupported { root.refuse(key, why) }
@@ -203,14 +201,14 @@ private func decodeClusterConfig(_ section: ConfigSection?) -> ClusterConfig {
         section.issues.add(at, "cluster.name is part of file names: letters, digits, '.', '_' and '-', at most 100")
     }
     config.kubeconfig = section.string("kubeconfig") ?? config.kubeconfig
-    if let metrics = section.section("metrics_server") {
-        config.metricsServerEnabled = metrics.bool("enabled") ?? true
-        config.metricsServerInterval = metrics.duration("interval") ?? config.metricsServerInterval
-        metrics.finish()
-    }
-    if let objects = section.section("objects") {
-        config.objectsEnabled = objects.bool("enabled") ?? true
-        objects.finish()
+    for (key, what) in [("metrics_server", "metrics-server"), ("objects", "cluster objects")] {
+        guard let part = section.section(key) else { continue }
+        if part.bool("enabled") ?? true {
+            part.issues.add(
+                part.node, "cluster.\(key): \(what) cannot be collected in this version; say enabled: false")
+        }
+        _ = part.duration("interval")
+        part.finish()
     }
     section.finish()
     return config
