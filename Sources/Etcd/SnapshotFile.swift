@@ -9,7 +9,8 @@ package enum SnapshotFile {
     package static func hasChecksum(length: Int64) -> Bool { length % 512 == 32 }
 
     /// Reads the whole file: checksum, pages, tree. Problems come in the summary, not as errors; errors are of the disk.
-    package static func check(_ path: String) throws -> SnapshotSummary {
+    /// `requireChecksum` false accepts a bare database.
+    package static func check(_ path: String, requireChecksum: Bool = true) throws -> SnapshotSummary {
         let fd = open(path, O_RDONLY | O_CLOEXEC)
         guard fd >= 0 else { throw FileError("read", path) }
         defer { close(fd) }
@@ -25,7 +26,7 @@ package enum SnapshotFile {
             if n == 0 { break }
             checker.feed(UnsafeRawBufferPointer(rebasing: buffer[..<n]))
         }
-        return checker.finish()
+        return checker.finish(requireChecksum: requireChecksum)
     }
 }
 

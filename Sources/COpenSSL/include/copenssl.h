@@ -1,4 +1,4 @@
-// OpenSSL's libcrypto for Swift: hashes now; ciphers and certificates are added here as they are needed.
+// OpenSSL's libcrypto for Swift: hashes, certificates, and the ciphers that backups are sealed with.
 #ifndef KOPS_COPENSSL_H
 #define KOPS_COPENSSL_H
 #include <openssl/evp.h>
@@ -22,4 +22,26 @@ typedef struct {
 } kops_certificate;
 // Reads the certificate number `index` (from 0) of a PEM text. 1: read; 0: there is none of that number; -1: damaged.
 int kops_certificate_read(const void *pem, size_t count, size_t index, kops_certificate *out);
+
+// All below return 1 for success and 0 for failure.
+int kops_random(unsigned char *out, size_t count);
+// SHA-256 in one call, without a context of the caller's.
+int kops_sha256(const void *bytes, size_t count, unsigned char out[32]);
+
+// AES-256-GCM with nonces of 12 bytes, one key; for one thread at a time. Null where OpenSSL refuses it.
+typedef struct kops_aead kops_aead;
+kops_aead *kops_aead_new(int sealing, const unsigned char key[32]);
+int kops_aead_seal(kops_aead *aead, const unsigned char nonce[12], const void *in, size_t count, void *out,
+                   void *tag);
+// What is in `out` after a failure is not to be used.
+int kops_aead_open(kops_aead *aead, const unsigned char nonce[12], const void *in, size_t count, void *out,
+                   const void *tag);
+void kops_aead_delete(kops_aead *aead);
+
+// RFC 7748: the public key of a private one, and the secret both sides share.
+int kops_x25519_public(const unsigned char key[32], unsigned char out[32]);
+int kops_x25519_shared(const unsigned char key[32], const unsigned char peer[32], unsigned char out[32]);
+// RFC 5869.
+int kops_hkdf_sha256(const unsigned char *secret, size_t secret_count, const unsigned char *salt, size_t salt_count,
+                     const unsigned char *info, size_t info_count, unsigned char *out, size_t count);
 #endif

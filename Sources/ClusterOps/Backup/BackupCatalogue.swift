@@ -11,6 +11,12 @@ package struct BackupEntry: Sendable {
     package var bytes: Int64 { files.reduce(0) { $0 + $1.bytes } }
     /// Its manifest was read and the files it names are there in their size.
     package var isGood: Bool { manifest != nil && problem == nil }
+    /// The log of changes beside it, in order; they are not in the manifest, which is older than they are.
+    package var eventSegments: [StoredFile] {
+        files.compactMap { file in
+            EventSegment.number(ofFile: file.name, backup: "\(name)").map { ($0, file) }
+        }.sorted { $0.0 < $1.0 }.map(\.1)
+    }
 
     package init(
         destination: String, name: BackupName, manifest: BackupManifest?, problem: String?, files: [StoredFile]
@@ -57,7 +63,21 @@ package enum BackupCatalogue {
             }
             entries.append(entry)
         }
+        markBrokenChains(&entries)
         return entries
+    }
+
+    /// An incremental backup without what it builds on is none.
+    static func markBrokenChains(_ entries: inout [BackupEntry]) {
+        var good: [String: Bool] = [:]
+        for i in entries.indices {
+            // Oldest first: what a backup builds on has been looked at before it.
+            if entries[i].problem == nil, let parent = entries[i].manifest?.parent, good[parent] != true {
+                entries[i].problem =
+                    "it builds on \(parent), which is \(good[parent] == nil ? "not there" : "not whole")"
+            }
+            good["\(entries[i].name)"] = entries[i].isGood
+        }
     }
 
     static func check(_ manifest: BackupManifest, _ name: BackupName, _ files: [StoredFile]) -> String? {

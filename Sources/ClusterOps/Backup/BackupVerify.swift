@@ -19,7 +19,7 @@ package enum BackupVerifier {
     /// `source` is a path, a backup's name or `latest`. Throws only where the backup cannot be found or fetched.
     package static func verify(
         _ source: String, from: String? = nil, cluster: String? = nil, destinations: [any Destination],
-        workDirectory: String, progress: BackupProgressHandler? = nil
+        workDirectory: String, keys: SealingKeys? = nil, progress: BackupProgressHandler? = nil
     ) async throws -> VerifyOutcome {
         let fetch = workDirectory + "/.kops-verify"
         let found = try await SnapshotSourceFinder.find(
@@ -27,7 +27,7 @@ package enum BackupVerifier {
         defer { if found.needsFetching { try? FileSystem.removeTree(fetch) } }
         if found.needsFetching {
             try FileSystem.makeDirectories(fetch, mode: 0o700)
-            for part in found.parts {
+            for part in found.files {
                 guard let name = part.destination, let place = destinations.first(where: { $0.name == name }) else {
                     continue
                 }
@@ -37,24 +37,19 @@ package enum BackupVerifier {
             }
         }
         var outcome = VerifyOutcome(title: found.title)
-        for part in found.parts {
-            do {
-                let result = try await cancellable { isCancelled in
-                    try StoredSnapshot.read(
-                        part.path, keys: nil, isCancelled: isCancelled,
-                        progress: {
-                            progress?(BackupProgress(phase: .verify, subject: part.file, done: $0, total: $1))
-                        })
-                }
-                outcome.revision = result.summary.revision
-                outcome.totalKeys = result.summary.totalKeys
-                outcome.databaseBytes = result.summary.databaseBytes
-                outcome.statusHash = result.summary.hash.map(hex8) ?? ""
-                if let problem = result.summary.problems.first { outcome.problem = "\(part.path): \(problem)" }
-                try DatabaseBuilder.check(part, result)
-            } catch let error as BackupError where error.code == .damaged {
-                outcome.problem = error.message
+        do {
+            let result = try await cancellable { isCancelled in
+                try StoredSnapshot.read(
+                    found.parts, keys: keys, isCancelled: isCancelled,
+                    progress: { progress?(BackupProgress(phase: .verify, subject: found.title, done: $0, total: $1)) })
             }
+            outcome.revision = result.summary.revision
+            outcome.totalKeys = result.summary.totalKeys
+            outcome.databaseBytes = result.summary.databaseBytes
+            outcome.statusHash = result.summary.hash.map(hex8) ?? ""
+            if let problem = result.summary.problems.first { outcome.problem = "\(found.title): \(problem)" }
+        } catch let error as BackupError where error.code == .damaged {
+            outcome.problem = error.message
         }
         return outcome
     }

@@ -4,40 +4,44 @@ import Platform
 
 /// Puts the database of a snapshot source into a file, checking every byte on the way.
 enum DatabaseBuilder {
-    /// Writes the database (without the snapshot's checksum) to `path`. Throws where a part does not match its manifest, the
-    /// snapshot its checksum, or the database is not whole; the file is then worth nothing.
+    /// Writes the database (without the snapshot's checksum) to `path`: the full backup, the increments on it, and the log of
+    /// changes up to the point that was asked for. Throws where a part does not match its manifest, the
+    /// snapshot its checksum, or the database is not whole; the file is then worth nothing. `keys` open sealed parts.
     static func build(
         _ source: SnapshotSource, to path: String, keys: SealingKeys?, allowUnchecked: Bool,
         isCancelled: @escaping @Sendable () -> Bool, progress: ByteProgress?
     ) throws -> SnapshotSummary {
-        guard let base = source.parts.first else { throw BackupError(.invalid, "there is nothing to restore") }
+        guard let newest = source.parts.last else { throw BackupError(.invalid, "there is nothing to restore") }
         let sink = try DatabaseSink(path)
         let result = try StoredSnapshot.read(
-            base.path, keys: keys, isCancelled: isCancelled, progress: progress, consume: { try sink.take($0) })
+            source.parts, keys: keys, isCancelled: isCancelled, progress: progress, consume: { try sink.take($0) })
         var summary = result.summary
-        try check(base, result)
         if !SnapshotFile.hasChecksum(length: result.snapshotBytes), allowUnchecked,
             summary.problems.count == 1
         {
             summary.problems = []
         }
-        if let problem = summary.problems.first { throw BackupError(.damaged, "\(base.path): \(problem)") }
+        if let problem = summary.problems.first { throw BackupError(.damaged, "\(newest.path): \(problem)") }
         try sink.finish(length: summary.databaseBytes)
+        guard let events = source.events, let limit = source.until, let manifest = newest.manifest else {
+            return summary
+        }
+        if events.isEmpty {
+            if let wanted = limit.revision, wanted > manifest.revision {
+                throw BackupError(
+                    .notFound,
+                    "revision \(wanted) is in no backup: \(manifest.name) ends at \(manifest.revision) and has no log of changes"
+                )
+            }
+            return summary
+        }
+        _ = try EventLog.replay(
+            events, base: manifest, limit: limit, into: path, keys: keys, isCancelled: isCancelled)
+        summary = try SnapshotFile.check(path, requireChecksum: false)
+        if let problem = summary.problems.first {
+            throw BackupError(.damaged, "\(newest.path) with its log of changes: \(problem)")
+        }
         return summary
-    }
-
-    /// A part is what its manifest says, file and contents.
-    static func check(_ part: SnapshotSource.Part, _ result: StoredSnapshot.Result) throws {
-        guard let manifest = part.manifest, let file = manifest.files.first(where: { $0.name == part.file }) else {
-            return
-        }
-        guard result.fileBytes == file.bytes, hexadecimal(result.fileSHA256) == file.sha256 else {
-            throw BackupError(.damaged, "\(part.path) does not match the hash in its manifest")
-        }
-        guard result.summary.problems.isEmpty else { return }
-        guard hexadecimal(result.databaseSHA256) == manifest.databaseSHA256,
-            result.summary.revision == manifest.revision, result.summary.totalKeys == manifest.totalKeys
-        else { throw BackupError(.damaged, "\(part.path) holds another snapshot than its manifest says") }
     }
 }
 

@@ -159,7 +159,7 @@ struct RestoreExecutor {
 
     private func fetch() async throws {
         try FileSystem.makeDirectories(record.fetchDirectory, mode: 0o700)
-        for part in record.source.parts + (record.source.bundle.map { [$0] } ?? []) {
+        for part in record.source.files {
             guard let name = part.destination else { continue }
             guard let destination = destinations.first(where: { $0.name == name }) else {
                 throw BackupError(.notFound, "the backup lies at destination \(name), which is not configured any more")

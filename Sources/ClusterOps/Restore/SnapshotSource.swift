@@ -20,10 +20,15 @@ struct SnapshotSource: Sendable, Codable, Equatable {
     var manifest: BackupManifest? { parts.last?.manifest }
     /// The bundle beside the newest part.
     var bundle: Part?
+    /// Where a point in time was asked for: the log of changes beside the newest part, in order, and how far to follow it.
+    var events: [Part]?
+    var until: EventLimit?
     /// How it is named in plans and messages.
     var title: String
 
-    var needsFetching: Bool { (parts + (bundle.map { [$0] } ?? [])).contains { $0.destination != nil } }
+    /// All files it takes.
+    var files: [Part] { parts + (bundle.map { [$0] } ?? []) + (events ?? []) }
+    var needsFetching: Bool { files.contains { $0.destination != nil } }
 }
 
 /// Finds the backup that a restore, a drill or a check is to use.
@@ -92,11 +97,13 @@ enum SnapshotSourceFinder {
                 )
             }
         }
-        return try chain(best.entry, best.place, best.all, fetchInto)
+        let limit = atTime == nil && atRevision == nil ? nil : EventLimit(time: atTime, revision: atRevision)
+        return try chain(best.entry, best.place, best.all, fetchInto, until: limit)
     }
 
     private static func chain(
-        _ entry: BackupEntry, _ place: any Destination, _ all: [BackupEntry], _ fetchInto: String
+        _ entry: BackupEntry, _ place: any Destination, _ all: [BackupEntry], _ fetchInto: String,
+        until: EventLimit? = nil
     ) throws -> SnapshotSource {
         var parts: [SnapshotSource.Part] = []
         var next: BackupManifest? = entry.manifest
@@ -119,7 +126,22 @@ enum SnapshotSourceFinder {
         let bundle = entry.manifest.flatMap { manifest in
             manifest.file(.bundle).map { part($0, manifest, place, fetchInto) }
         }
-        return SnapshotSource(parts: parts, bundle: bundle, title: "\(entry.name) (\(place.location))")
+        var source = SnapshotSource(parts: parts, bundle: bundle, title: "\(entry.name) (\(place.location))")
+        if let until {
+            source.events = events(entry, place, fetchInto)
+            source.until = until
+        }
+        return source
+    }
+
+    /// The log of changes beside a backup, in order.
+    static func events(_ entry: BackupEntry, _ place: any Destination, _ fetchInto: String) -> [SnapshotSource.Part] {
+        let local = (place as? LocalDestination)?.path
+        return entry.eventSegments.map { file in
+            SnapshotSource.Part(
+                path: (local ?? fetchInto) + "/" + file.name, destination: local == nil ? place.name : nil,
+                file: file.name, manifest: nil, role: nil)
+        }
     }
 
     private static func part(

@@ -4,10 +4,10 @@ import Platform
 /// Changes a bbolt file as one transaction: new pages behind the last, then a new root, then the other meta page. Until that
 /// page is written the file is what it was. The freelist is not kept (as etcd has it): bbolt finds free pages on opening.
 final class BoltEdit {
-    private let file: BoltFile
+    let file: BoltFile
     private var nextPage: UInt64
-    private var buckets: [BoltFile.Bucket]
-    private var pageSize: Int { file.pageSize }
+    var buckets: [BoltFile.Bucket]
+    var pageSize: Int { file.pageSize }
 
     init(_ file: BoltFile) throws {
         self.file = file
@@ -89,7 +89,7 @@ final class BoltEdit {
 
     // MARK: pages
 
-    private func bucket(_ name: String) -> Int {
+    func bucket(_ name: String) -> Int {
         let name = Array(name.utf8)
         if let i = buckets.firstIndex(where: { $0.name == name }) { return i }
         buckets.append(
@@ -114,21 +114,28 @@ final class BoltEdit {
             }
             guard node.count > 0 else { throw EtcdError(.damaged, "\(file.path): page \(id) is empty") }
             let child = try copyPath(node.child(node.count - 1), key, value, depth + 1)
-            var table = LittleEndianWriter()
-            var data: [UInt8] = []
-            for i in 0..<node.count {
-                let key = node.key(i)
-                table.u32(UInt32(16 * node.count - 16 * i + data.count))
-                table.u32(UInt32(key.count))
-                table.u64(i == node.count - 1 ? child : node.child(i))
-                data += key
+            let children = (0..<node.count).map { i in
+                (key: Array(node.key(i)), page: i == node.count - 1 ? child : node.child(i))
             }
-            return try write(BoltLayout.branchFlag, node.count, table.bytes + data)
+            return try write(BoltLayout.branchFlag, node.count, branch(children))
         }
     }
 
+    /// Elements and keys of a branch, without the page's header.
+    func branch(_ children: [(key: [UInt8], page: UInt64)]) -> [UInt8] {
+        var table = LittleEndianWriter()
+        var data: [UInt8] = []
+        for (i, child) in children.enumerated() {
+            table.u32(UInt32(16 * children.count - 16 * i + data.count))
+            table.u32(UInt32(child.key.count))
+            table.u64(child.page)
+            data += child.key
+        }
+        return table.bytes + data
+    }
+
     /// Elements and data of a leaf, without the page's header.
-    private func leaf(_ elements: [(UInt32, [UInt8], [UInt8])]) -> [UInt8] {
+    func leaf(_ elements: [(UInt32, [UInt8], [UInt8])]) -> [UInt8] {
         var table = LittleEndianWriter()
         var data: [UInt8] = []
         for (i, element) in elements.enumerated() {
@@ -151,7 +158,7 @@ final class BoltEdit {
     }
 
     /// Writes a page behind the last, with as many overflow pages as it takes, and gives its number.
-    private func write(_ flags: UInt16, _ count: Int, _ body: [UInt8]) throws -> UInt64 {
+    func write(_ flags: UInt16, _ count: Int, _ body: [UInt8]) throws -> UInt64 {
         guard count <= 0xffff else { throw EtcdError(.damaged, "\(file.path): too many entries for one page") }
         let pages = (16 + body.count + pageSize - 1) / pageSize
         let id = nextPage

@@ -1,0 +1,104 @@
+import Glibc
+import Platform
+
+/// Bytes that are pulled piece by piece.
+protocol ByteSource: AnyObject {
+    /// The next piece, valid until the next call; empty at the end.
+    func next() throws -> UnsafeRawBufferPointer
+}
+
+/// A file of a backup as a stream of what is in it: opened where it is sealed, inflated where it is gzip. For one thread.
+final class StoredFileReader: ByteSource {
+    let path: String
+    let fileSize: Int64
+    private(set) var fileBytes: Int64 = 0
+    let isSealed: Bool
+    private let fd: Int32
+    private let digest = Digest(.sha256)
+    private let keys: SealingKeys?
+    private var opener: SealReader?
+    private var inflater: GzipReader?
+    private var started = false
+    /// Bytes that were read to see what the stream is.
+    private var head: [UInt8] = []
+    private lazy var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
+
+    init(_ path: String, keys: SealingKeys?) throws {
+        self.path = path
+        self.keys = keys
+        fd = open(path, O_RDONLY | O_CLOEXEC)
+        guard fd >= 0 else { throw FileError("read", path) }
+        fileSize = Int64(lseek(fd, 0, SEEK_END))
+        lseek(fd, 0, SEEK_SET)
+        posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL)
+        var magic = [UInt8](repeating: 0, count: SealedFile.magic.count)
+        let n = pread(fd, &magic, magic.count, 0)
+        isSealed = path.hasSuffix(SealedFile.suffix) || (n == magic.count && magic == SealedFile.magic)
+    }
+
+    deinit {
+        close(fd)
+        buffer.deallocate()
+    }
+
+    func next() throws -> UnsafeRawBufferPointer {
+        if !started { try start() }
+        if let inflater {
+            do { return try inflater.next() } catch let error as CompressionError {
+                throw BackupError(.damaged, "\(path): \(error)")
+            }
+        }
+        return UnsafeRawBufferPointer(rebasing: buffer[..<(try opened(buffer))])
+    }
+
+    /// Hands all contents on, piece by piece.
+    func forEach(_ body: (UnsafeRawBufferPointer) throws -> Void) throws {
+        while true {
+            let piece = try next()
+            if piece.isEmpty { return }
+            try body(piece)
+        }
+    }
+
+    /// SHA-256 of the file as it was read; call it once, last, when `next` has come to the end.
+    func finishHash() -> [UInt8] { digest.finalize() }
+
+    private func start() throws {
+        started = true
+        if isSealed { opener = try SealReader(path, keys: keys) { [unowned self] in try raw($0) } }
+        var magic = [UInt8](repeating: 0, count: 2)
+        var n = 0
+        try magic.withUnsafeMutableBytes { bytes in
+            while n < 2 {
+                let more = try opened(UnsafeMutableRawBufferPointer(rebasing: bytes[n...]))
+                if more == 0 { break }
+                n += more
+            }
+        }
+        head = Array(magic[..<n])
+        if magic == [0x1f, 0x8b] { inflater = try GzipReader { [unowned self] in try opened($0) } }
+    }
+
+    private func opened(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+        if !head.isEmpty {
+            let n = min(head.count, buffer.count)
+            buffer.copyBytes(from: head[..<n])
+            head.removeFirst(n)
+            return n
+        }
+        return try opener?.read(buffer) ?? raw(buffer)
+    }
+
+    private func raw(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+        while true {
+            let n = read(fd, buffer.baseAddress, buffer.count)
+            if n < 0 {
+                if errno == EINTR { continue }
+                throw FileError("read", path)
+            }
+            digest.update(UnsafeRawBufferPointer(rebasing: buffer[..<n]))
+            fileBytes += Int64(n)
+            return n
+        }
+    }
+}
