@@ -97,7 +97,7 @@ let package = Package(
         .testTarget(
             name: "KopsSidecarTests",
             dependencies: ["KopsSidecar", "MetricModel", "Platform", "Monitoring", "ClusterOps"],
-            swiftSettings: strict),
+            exclude: ["alertmanager-configs.txt"], swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests", dependencies: ["Platform", "kops-sidecar"], exclude: ["webhook.py"],
             swiftSettings: strict),

@@ -113,8 +113,10 @@ func loadNotifications(_ file: String) throws -> NotificationsConfig {
         guard let node = try ConfigNode.read(file: file), let section = ConfigSection(node, issues) else {
             throw CommandFailure.unusable("\(file) is empty")
         }
-        if section.has("route"), let config = decodeNotifications(section) { return config }
-        if section.has("route") { throw CommandFailure.unusable(issues.all.map(\.description)) }
+        if section.keys.contains("route") || section.keys.contains("receivers") {
+            if let config = decodeNotifications(section) { return config }
+            throw CommandFailure.unusable(issues.all.map(\.description))
+        }
         guard let config = try SidecarConfig.load(file).notifications else {
             throw CommandFailure.unusable("\(file) configures no notifications")
         }

@@ -1,5 +1,6 @@
 import KopsSidecar
 import Monitoring
+import Platform
 import Testing
 
 @Suite struct NotificationsDecoderTests {
@@ -74,5 +75,52 @@ import Testing
         let (config, issues) = try decode(text)
         #expect(config == nil)
         #expect(issues.contains { $0.contains(expected) }, "\(issues)")
+    }
+
+    /// What Alertmanager 0.28 says of each configuration, as its `amtool check-config` was asked.
+    @Test func everyGoodFileLoadsAndEveryBadOneIsRefused() throws {
+        let cases = try ConfigurationCase.all()
+        #expect(cases.count > 200)
+        for one in cases {
+            let issues = ConfigIssues()
+            var config: NotificationsConfig?
+            do {
+                if let node = try ConfigNode.parse(Array(one.text.utf8), file: "am.yml"),
+                    let section = ConfigSection(node, issues)
+                {
+                    config = decodeNotifications(section)
+                }
+            } catch {
+                issues.add(error)
+            }
+            let found = issues.all.map(\.description)
+            #expect((config != nil) == one.isGood, "\(one.name): \(found)")
+            if !one.isGood, !one.text.isEmpty, one.name != "no-receivers" {
+                #expect(found.count == 1, "\(one.name) is wrong in one point: \(found)")
+            }
+            #expect(found.allSatisfy { !$0.contains("\n") })
+        }
+    }
+}
+
+private struct ConfigurationCase {
+    let name: String
+    let isGood: Bool
+    var text = ""
+
+    static func all() throws -> [ConfigurationCase] {
+        let folder = #filePath.split(separator: "/").dropLast().joined(separator: "/")
+        var out: [ConfigurationCase] = []
+        for line in try FileSystem.readText("/\(folder)/alertmanager-configs.txt").split(
+            separator: "\n", omittingEmptySubsequences: false)
+        {
+            let words = line.split(separator: " ")
+            if line.hasPrefix("=== "), words.count == 3 {
+                out.append(ConfigurationCase(name: String(words[2]), isGood: words[1] == "good"))
+            } else if let last = out.indices.last, !(line.isEmpty && out[last].text.isEmpty) {
+                out[last].text += line + "\n"
+            }
+        }
+        return out
     }
 }

@@ -25,6 +25,7 @@ package struct AlertmanagerRoutes: Sendable {
             .get("/api/v2/silence/:id") { silence($0) },
             Route(["DELETE"], "/api/v2/silence/:id", changesState: true) { request in
                 let id = request.pathValues.first ?? ""
+                if let refusal = idProblem(id) { return refusal }
                 let found = try await WorkerPool.blocking.run { service.expireSilence(id) }
                 return found ? APIReply(200, "application/json", []) : .json(404) { $0.string("silence not found") }
             },
@@ -50,7 +51,6 @@ package struct AlertmanagerRoutes: Sendable {
         var active = true
         var silenced = true
         var inhibited = true
-        var unprocessed = true
         var muted = true
         var receiver: LabelMatcher?
 
@@ -58,7 +58,6 @@ package struct AlertmanagerRoutes: Sendable {
             guard matchers.allSatisfy({ $0.matches(view.alert.labels[$0.name] ?? "") }) else { return false }
             if let receiver, !view.receivers.contains(where: receiver.matches) { return false }
             if !active, view.state == "active" { return false }
-            if !unprocessed, view.state == "unprocessed" { return false }
             if !silenced, !view.silencedBy.isEmpty { return false }
             if !inhibited, !view.inhibitedBy.isEmpty { return false }
             return muted || view.mutedBy.isEmpty
@@ -77,7 +76,9 @@ package struct AlertmanagerRoutes: Sendable {
         try flag("active", &filter.active)
         try flag("silenced", &filter.silenced)
         try flag("inhibited", &filter.inhibited)
-        try flag("unprocessed", &filter.unprocessed)
+        // Every alert's state is found when it is asked for, so that none is unprocessed.
+        var unprocessed = true
+        try flag("unprocessed", &unprocessed)
         try flag("muted", &filter.muted)
         filter.matchers = try matchers(request)
         if let pattern = request.parameter("receiver"), !pattern.isEmpty {
@@ -184,26 +185,35 @@ package struct AlertmanagerRoutes: Sendable {
 
     private func post(_ request: APIRequest) async throws -> APIReply {
         try await answering {
-            let bodies = try decode([AlertBody].self, request.body)
+            let bodies = try decode([AlertBody].self, request)
             var posted: [PostedAlert] = []
+            var refusals: [String] = []
             for body in bodies {
                 // An empty value is the same as no label.
                 let labels = Labels(body.labels.filter { !$0.value.isEmpty }.map { ($0.key, $0.value) })
-                guard !labels.isEmpty else { throw AlertmanagerError(400, "at least one label pair required") }
-                guard !body.labels.keys.contains("") else {
-                    throw AlertmanagerError(400, "invalid label set: empty name")
-                }
-                let start = try time(body.startsAt)
+                var start = try time(body.startsAt)
                 let end = try time(body.endsAt)
-                if start > 0, end > 0, end < start {
-                    throw AlertmanagerError(400, "start time must be before end time")
+                if start == 0 { start = end == 0 ? clock.nowMilliseconds() : end }
+                if body.labels.contains(where: { $0.key.isEmpty && !$0.value.isEmpty }) {
+                    refusals.append("invalid label set: invalid name \"\"")
+                    continue
+                }
+                if labels.isEmpty {
+                    refusals.append("at least one label pair required")
+                    continue
+                }
+                if end > 0, end < start {
+                    refusals.append("start time must be before end time")
+                    continue
                 }
                 posted.append(
                     PostedAlert(
                         labels: labels, annotations: Labels((body.annotations ?? [:]).map { ($0.key, $0.value) }),
                         startsAt: start, endsAt: end, generatorURL: body.generatorURL ?? ""))
             }
+            // The good ones among them count.
             try await WorkerPool.blocking.run { [posted] in service.post(posted) }
+            if !refusals.isEmpty { throw AlertmanagerError(400, refusals.joined(separator: "; ")) }
             return APIReply(200, "application/json", [])
         }
     }
@@ -234,6 +244,7 @@ package struct AlertmanagerRoutes: Sendable {
 
     private func silence(_ request: APIRequest) -> APIReply {
         let now = clock.nowMilliseconds()
+        if let refusal = idProblem(request.pathValues.first ?? "") { return refusal }
         guard let silence = service.read({ $0.silence(request.pathValues.first ?? "") }) else {
             return APIReply(404, "application/json", [])
         }
@@ -277,35 +288,60 @@ package struct AlertmanagerRoutes: Sendable {
 
     private struct SilenceBody: Decodable {
         struct Matcher: Decodable {
-            var name: String
-            var value: String
-            var isRegex: Bool
+            var name: String?
+            var value: String?
+            var isRegex: Bool?
             var isEqual: Bool?
         }
 
         var id: String?
-        var matchers: [Matcher]
-        var startsAt: String
-        var endsAt: String
-        var createdBy: String
-        var comment: String
+        var matchers: [Matcher]?
+        var startsAt: String?
+        var endsAt: String?
+        var createdBy: String?
+        var comment: String?
+
+        /// What the API's schema asks for and this lacks.
+        var missing: String? {
+            let given = [
+                ("comment", comment != nil), ("createdBy", createdBy != nil), ("endsAt", endsAt != nil),
+                ("matchers", matchers != nil), ("startsAt", startsAt != nil),
+            ]
+            if let first = given.first(where: { !$0.1 }) { return first.0 }
+            for (i, matcher) in (matchers ?? []).enumerated() {
+                let given = [
+                    ("isRegex", matcher.isRegex != nil), ("name", matcher.name != nil), ("value", matcher.value != nil),
+                ]
+                if let first = given.first(where: { !$0.1 }) { return "matchers.\(i).\(first.0)" }
+            }
+            return nil
+        }
     }
 
     private func setSilence(_ request: APIRequest) async throws -> APIReply {
         try await answering {
-            let body = try decode(SilenceBody.self, request.body)
-            let matchers = try body.matchers.map { matcher in
+            let body = try decode(SilenceBody.self, request)
+            if let missing = body.missing { return schemaRefusal(602, "\(missing) in body is required") }
+            guard let given = body.matchers, !given.isEmpty else {
+                return schemaRefusal(612, "matchers in body should have at least 1 items")
+            }
+            let matchers = try given.enumerated().map { index, matcher in
                 let equal = matcher.isEqual ?? true
-                let op: MatchOperator = matcher.isRegex ? (equal ? .regex : .notRegex) : (equal ? .equal : .notEqual)
+                let regex = matcher.isRegex ?? false
+                let op: MatchOperator = regex ? (equal ? .regex : .notRegex) : (equal ? .equal : .notEqual)
+                guard let name = matcher.name, !name.isEmpty else {
+                    throw AlertmanagerError(
+                        400, "invalid silence: invalid label matcher \(index): invalid label name \"\"")
+                }
                 do {
-                    return try LabelMatcher(matcher.name, op, matcher.value)
+                    return try LabelMatcher(name, op, matcher.value ?? "")
                 } catch {
-                    throw AlertmanagerError(400, "invalid silence: invalid label matcher: \(error)")
+                    throw AlertmanagerError(400, "invalid silence: invalid label matcher \(index): \(error)")
                 }
             }
             let silence = Silence(
                 id: body.id ?? "", matchers: matchers, startsAt: try time(body.startsAt), endsAt: try time(body.endsAt),
-                createdBy: body.createdBy, comment: body.comment)
+                createdBy: body.createdBy ?? "", comment: body.comment ?? "")
             let result = try await WorkerPool.blocking.run { () -> Result<String, SilenceError> in
                 do throws(SilenceError) {
                     return .success(try service.setSilence(silence))
@@ -362,15 +398,32 @@ package struct AlertmanagerRoutes: Sendable {
 
     // MARK: helpers
 
-    private func decode<T: Decodable>(_ type: T.Type, _ body: [UInt8]) throws -> T {
+    private func decode<T: Decodable>(_ type: T.Type, _ request: APIRequest) throws -> T {
+        let type = request.header("content-type").map { $0.prefix { $0 != ";" }.lowercased() } ?? "application/json"
+        guard type == "application/json" else {
+            throw AlertmanagerError(
+                415, "unsupported media type \"\(type)\", only [application/json] are allowed", isObject: true)
+        }
         do {
-            return try JSONDecoder().decode(type, from: Data(body))
+            return try JSONDecoder().decode(T.self, from: Data(request.body))
         } catch {
-            throw AlertmanagerError(400, "the request's body cannot be read: \(error)")
+            throw AlertmanagerError(400, "the request's body cannot be read: \(error)", isObject: true)
         }
     }
 
     /// Alertmanager's way of refusing: the status and a JSON text.
+    /// How Alertmanager refuses what its API's schema does not allow.
+    private func schemaRefusal(_ code: Int, _ message: String) -> APIReply {
+        AlertmanagerError(422, message, isObject: true, code: code).reply
+    }
+
+    private func idProblem(_ id: String) -> APIReply? {
+        let lengths = id.utf8.split(separator: UInt8(ascii: "-"), omittingEmptySubsequences: false)
+        let isHex = id.utf8.allSatisfy { ($0 >= 48 && $0 <= 57) || ($0 | 32 >= 97 && $0 | 32 <= 102) || $0 == 45 }
+        if isHex, lengths.map(\.count) == [8, 4, 4, 4, 12] { return nil }
+        return schemaRefusal(601, "silenceID in path must be of type uuid: \"\(id)\"")
+    }
+
     private func answering(_ body: () throws -> APIReply) throws -> APIReply {
         do { return try body() } catch let error as AlertmanagerError { return error.reply }
     }
@@ -383,11 +436,24 @@ package struct AlertmanagerRoutes: Sendable {
 private struct AlertmanagerError: Error {
     let status: Int
     let message: String
+    /// What stands in the answer as the code of an object; nil for a bare text.
+    let code: Int?
 
-    init(_ status: Int, _ message: String) {
+    init(_ status: Int, _ message: String, isObject: Bool = false, code: Int? = nil) {
         self.status = status
         self.message = message
+        self.code = code ?? (isObject ? status : nil)
     }
 
-    var reply: APIReply { .json(status) { $0.string(message) } }
+    var reply: APIReply {
+        .json(status) { writer in
+            guard let code else { return writer.string(message) }
+            writer.object {
+                $0.key("code")
+                $0.int(code)
+                $0.key("message")
+                $0.string(message)
+            }
+        }
+    }
 }

@@ -43,6 +43,7 @@ func decodeHTTPClientConfig(_ section: ConfigSection) -> HTTPClientConfig {
         config.authorization = auth
     }
     if let oauth2 = section.section("oauth2") { config.oauth2 = decodeOAuth2(oauth2) }
+    refuseBoth(section, "bearer_token", "bearer_token_file")
     let given = [config.basicAuth != nil, config.authorization != nil, config.oauth2 != nil].filter { $0 }.count
     if given > 1 {
         section.issues.add(
@@ -53,6 +54,12 @@ func decodeHTTPClientConfig(_ section: ConfigSection) -> HTTPClientConfig {
     config.noProxy = section.string("no_proxy")
     config.proxyFromEnvironment = section.bool("proxy_from_environment") ?? false
     section.refuse("proxy_connect_header", "headers for a proxy's CONNECT cannot be set")
+    if config.proxyFromEnvironment, config.proxyURL != nil || config.noProxy != nil {
+        section.issues.add(
+            section.node, "\(section.node.path): proxy_from_environment stands alone, without proxy_url and no_proxy")
+    } else if config.noProxy != nil, config.proxyURL == nil {
+        section.issues.add(section.node, "\(section.node.path): no_proxy needs a proxy_url")
+    }
     config.followRedirects = section.bool("follow_redirects") ?? true
     config.enableHTTP2 = section.bool("enable_http2") ?? true
     if let headers = section.section("http_headers") {

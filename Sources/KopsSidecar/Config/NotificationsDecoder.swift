@@ -16,7 +16,9 @@ package func decodeNotifications(_ section: ConfigSection) -> NotificationsConfi
     let global = section.section("global")
     let defaults = NotificationDefaults(global)
     guard let routeSection = section.section("route") else {
-        issues.add(section.node, "no route is given: say under route which receiver gets what")
+        if !section.has("route") {
+            issues.add(section.node, "no route is given: say under route which receiver gets what")
+        }
         return nil
     }
     var config = AlertmanagerConfig(route: decodeRoute(routeSection, isRoot: true))
@@ -41,7 +43,10 @@ package func decodeNotifications(_ section: ConfigSection) -> NotificationsConfi
     }
     config.silenceExpiryNote = section.duration("silence_expiry_note")
     let intervals = Set(config.timeIntervals.map(\.name))
-    checkReferences(routeSection, receivers: names, intervals: intervals)
+    // Without a readable list of receivers every name would be told to be unknown.
+    if section.node("receivers")?.sequence != nil || !section.has("receivers") {
+        checkReferences(routeSection, receivers: names, intervals: intervals)
+    }
     var templates: NotificationTemplates?
     var texts: [(name: String, text: String)] = []
     for pattern in section.strings("templates") ?? [] {
@@ -117,7 +122,11 @@ private func decodeRoute(_ section: ConfigSection, isRoot: Bool) -> RouteConfig 
         if Set(names).count != names.count, let at = section.node("group_by") {
             issues.add(at, "duplicated label in group_by")
         }
-        if !route.groupByAll { route.groupBy = names }
+        if names.contains(""), let at = section.node("group_by") {
+            issues.add(at, "group_by: a label name must not be empty")
+        }
+        // An empty list inherits, as for Alertmanager.
+        if !route.groupByAll, !names.isEmpty { route.groupBy = names }
     }
     route.groupWait = section.duration("group_wait")
     route.groupInterval = section.duration("group_interval")
@@ -159,8 +168,14 @@ private func decodeMatchers(_ section: ConfigSection, _ key: String) -> [LabelMa
 
 private func decodeOldMatchers(_ section: ConfigSection, _ key: String, _ op: MatchOperator) -> [LabelMatcher] {
     (section.stringMap(key) ?? []).compactMap { name, value in
+        guard isLegacyLabelName(name) else {
+            section.issues.add(
+                section.node(key) ?? section.node, "\(key): \"\(name)\" is not a valid label name; use matchers")
+            return nil
+        }
         do {
-            return try LabelMatcher(name, op, value)
+            // The anchors show in group keys, which others compare with Alertmanager's.
+            return try LabelMatcher(name, op, op == .regex ? "^(?:\(value))$" : value)
         } catch {
             section.issues.add(section.node(key) ?? section.node, "\(key).\(name): \(error)")
             return nil

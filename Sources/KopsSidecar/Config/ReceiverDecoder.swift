@@ -42,6 +42,12 @@ final class NotificationDefaults {
         .mattermost: [("webhook_url", "mattermost_webhook_url", "")],
     ]
 
+    /// Globals that are addresses.
+    private static let addresses: Set<String> = [
+        "slack_api_url", "slack_app_url", "victorops_api_url", "pagerduty_url", "opsgenie_api_url", "wechat_api_url",
+        "telegram_api_url", "webex_api_url", "rocketchat_api_url", "mattermost_webhook_url",
+    ]
+
     init(_ section: ConfigSection?) {
         self.section = section
         if let entry = section?.section("http_config") {
@@ -76,8 +82,15 @@ final class NotificationDefaults {
     func finish() {
         guard let section else { return }
         for entry in Self.globals.values.joined() {
-            _ = section.string(entry.key)
-            _ = section.string(entry.key + "_file")
+            let text = section.string(entry.key)
+            if section.string(entry.key + "_file") != nil, text != nil {
+                section.issues.add(
+                    section.node, "\(section.node.path): at most one of \(entry.key) and \(entry.key)_file may be given"
+                )
+            }
+            if Self.addresses.contains(entry.key), let text, let problem = addressProblem(text) {
+                section.issues.add(section.node(entry.key) ?? section.node, "\(entry.key): \(problem)")
+            }
         }
         _ = section.bool("smtp_require_tls")
         _ = section.bool("smtp_force_implicit_tls")
@@ -125,23 +138,15 @@ private func decodeIntegration(
         for (option, key) in [("require_tls", "smtp_require_tls"), ("force_implicit_tls", "smtp_force_implicit_tls")] {
             if config.options[option] == nil, let value = defaults.bool(key) { config.options[option] = .bool(value) }
         }
-        checkMailHeaders(section, config)
     } else if let entry = section.section("http_config") {
         config.http = decodeHTTPClientConfig(entry)
         entry.finish()
     } else {
         config.http = defaults.http
     }
-    checkRequired(kind, section, config)
+    checkIntegration(kind, section, config)
     section.finish()
     return config
-}
-
-private func checkMailHeaders(_ section: ConfigSection, _ config: IntegrationConfig) {
-    var seen: Set<String> = []
-    for entry in config.map("headers") where !seen.insert(entry.key.lowercased()).inserted {
-        section.issues.add(section.node("headers") ?? section.node, "duplicate header \"\(entry.key)\" in email config")
-    }
 }
 
 private func decodeOptions(_ section: ConfigSection, _ schema: [(String, OptionType)]) -> [String: OptionValue] {
@@ -161,7 +166,7 @@ private func decodeOptions(_ section: ConfigSection, _ schema: [(String, OptionT
             }
         case .bool(let otherwise): out[name] = .bool(section.bool(name) ?? otherwise)
         case .optionalBool: out[name] = section.bool(name).map(OptionValue.bool)
-        case .int(let otherwise): out[name] = .int(section.int(name) ?? otherwise)
+        case .int(let otherwise): out[name] = .int(section.int(name, range: 0...Int.max) ?? otherwise)
         case .duration(let otherwise): out[name] = .duration(section.duration(name) ?? otherwise)
         case .texts(let otherwise): out[name] = .list((section.strings(name) ?? otherwise).map(OptionValue.text))
         case .textMap:
@@ -197,46 +202,4 @@ private func tree(_ node: ConfigNode) -> OptionValue {
         if text == "true" || text == "false" { return .bool(text == "true") }
     }
     return .text(text)
-}
-
-/// What an integration cannot do without; each group needs one of its options.
-private func checkRequired(_ kind: IntegrationKind, _ section: ConfigSection, _ config: IntegrationConfig) {
-    let groups: [[String]] =
-        switch kind {
-        case .webhook, .incidentio, .alertmanager, .googlechat: [["url"]]
-        case .email: [["to"], ["smarthost"], ["from"]]
-        case .slack: [["api_url", "app_token"]]
-        case .pagerduty: [["routing_key", "service_key"]]
-        case .opsgenie: [["api_key"]]
-        case .wechat: [["api_secret"], ["corp_id"]]
-        case .victorops: [["api_key"], ["routing_key"]]
-        case .pushover: [["user_key"], ["token"]]
-        case .sns: [["topic_arn", "phone_number", "target_arn"]]
-        case .telegram: [["bot_token"], ["chat_id"]]
-        case .discord, .msteams, .msteamsv2, .mattermost: [["webhook_url"]]
-        case .webex: [["room_id"]]
-        case .jira: [["api_url"], ["project"], ["issue_type"]]
-        case .rocketchat: [["token"], ["token_id"]]
-        case .exec: [["command"]]
-        case .ntfy: [["topic"]]
-        case .matrix: [["homeserver"], ["room_id"], ["access_token"]]
-        case .log: []
-        }
-    for group in groups where !group.contains(where: { isSet(config.options[$0]) }) {
-        section.issues.add(
-            section.node, "\(section.node.path): missing \(group.joined(separator: " or ")) in \(kind.rawValue) config")
-    }
-    if kind == .telegram, !["", "Markdown", "MarkdownV2", "HTML"].contains(config.text("parse_mode")) {
-        section.issues.add(
-            section.node("parse_mode") ?? section.node, "parse_mode must be Markdown, MarkdownV2, HTML or empty")
-    }
-}
-
-private func isSet(_ value: OptionValue?) -> Bool {
-    switch value {
-    case nil: false
-    case .text(let text): !text.isEmpty
-    case .secret(.text(let text)): !text.isEmpty
-    default: true
-    }
 }

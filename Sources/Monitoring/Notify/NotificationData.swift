@@ -21,6 +21,8 @@ package struct NotificationData: Sendable {
     package var commonAnnotations: Labels
     package var externalURL: String
     package var groupKey: String
+    /// How many alerts were left out because there were too many.
+    package var leftOut = 0
 
     package var firing: [Alert] { alerts.filter { !$0.resolved } }
     package var resolved: [Alert] { alerts.filter(\.resolved) }
@@ -57,14 +59,24 @@ package struct NotificationData: Sendable {
             first.pairs.filter { pair in sets.allSatisfy { $0[pair.name] == pair.value } }.map { ($0.name, $0.value) })
     }
 
-    /// The body of the webhook's version 4. `alerts` are at most `maxAlerts`, the rest is counted; 0 means all.
-    package func webhookBody(maxAlerts: Int = 0) -> [UInt8] {
+    /// The same with at most so many alerts, the first ones; what they share is found anew. 0 means all.
+    package func limited(to maxAlerts: Int) -> NotificationData {
+        guard maxAlerts > 0, alerts.count > maxAlerts else { return self }
+        var limited = self
+        limited.alerts = Array(alerts.prefix(maxAlerts))
+        limited.leftOut += alerts.count - maxAlerts
+        limited.commonLabels = NotificationData.common(limited.alerts.map(\.labels))
+        limited.commonAnnotations = NotificationData.common(limited.alerts.map(\.annotations))
+        return limited
+    }
+
+    /// The body of the webhook's version 4.
+    package func webhookBody() -> [UInt8] {
         var json = JSONText()
-        let shown = maxAlerts > 0 ? Array(alerts.prefix(maxAlerts)) : alerts
         json.object { json in
             json.field("receiver", receiver)
             json.field("status", status)
-            json.array("alerts", shown) { json, alert in
+            json.array("alerts", alerts) { json, alert in
                 json.object { json in
                     json.field("status", alert.resolved ? "resolved" : "firing")
                     json.labels("labels", alert.labels)
@@ -81,7 +93,7 @@ package struct NotificationData: Sendable {
             json.field("externalURL", externalURL)
             json.field("version", "4")
             json.field("groupKey", groupKey)
-            json.field("truncatedAlerts", alerts.count - shown.count)
+            json.field("truncatedAlerts", leftOut)
         }
         return json.bytes
     }

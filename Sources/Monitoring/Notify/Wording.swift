@@ -46,7 +46,7 @@ enum Wording {
             for pair in ordered(alert.annotations) { text += "  - \(pair.name) = \(pair.value)\n" }
             text += "\nSource: \(alert.generatorURL)\n"
         }
-        return text
+        return text + "\n"
     }
 
     private static func annotations(_ data: NotificationData) -> String {
@@ -106,15 +106,10 @@ enum Wording {
             if !data.firing.isEmpty { text += "Alerts Firing:\n\(list(data.firing))" }
             text += "\n"
             if !data.resolved.isEmpty { text += "Alerts Resolved:\n\(list(data.resolved))" }
-            if name != "wechat.default.message" { return text + (data.firing.isEmpty ? "" : "\n") }
-            return "\(title(data))\n\(text)" + (data.firing.isEmpty ? "" : "\n")
-                + "\nAlertmanagerUrl:\n\(link(data))"
-        case "pushover.default.message", "sns.default.message", "ntfy.default.message", "matrix.default.message":
-            var text = annotations(data) + "\n"
-            if !data.firing.isEmpty { text += "\nAlerts Firing:\n\(list(data.firing))" }
-            if !data.resolved.isEmpty { text += "\nAlerts Resolved:\n\(list(data.resolved))" }
-            return text
-        case "webex.default.message":
+            if name != "wechat.default.message" { return text }
+            return "\(title(data))\n\(text)\nAlertmanagerUrl:\n\(link(data))"
+        case "pushover.default.message", "sns.default.message", "ntfy.default.message", "matrix.default.message",
+            "webex.default.message":
             var text = annotations(data) + "\n"
             if !data.firing.isEmpty { text += "\nAlerts Firing:\n\(list(data.firing))\n" }
             text += "\n"
@@ -156,6 +151,7 @@ package func escapeHTML(_ text: String) -> String {
         case ">": out += "&gt;"
         case "&": out += "&amp;"
         case "\"": out += "&#34;"
+        case "\u{0}": out += "\u{fffd}"
         case "'": out += "&#39;"
         case "+": out += "&#43;"
         default: out.unicodeScalars.append(scalar)

@@ -118,7 +118,8 @@ extension CalendarWindow {
     package static func monthRange(_ text: String) throws(WindowError) -> ClosedRange<Int> {
         try range(text, "month") { part throws(WindowError) in
             if let index = monthNames.firstIndex(of: part) { return index + 1 }
-            guard let number = Int(part), (1...12).contains(number) else {
+            // Alertmanager takes any number here; one above 12 is in no year.
+            guard let number = Int(part), (1...1000).contains(number) else {
                 throw WindowError("\"\(part)\" is no month")
             }
             return number

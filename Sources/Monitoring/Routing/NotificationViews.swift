@@ -6,15 +6,12 @@ package struct AlertView: Sendable {
     package var receivers: [String]
     package var silencedBy: [String]
     package var inhibitedBy: [String]
-    /// Time intervals that mute all its groups.
-    package var mutedBy: [String]
-    /// Whether any of its groups has been flushed since it came.
-    package var isProcessed: Bool
+    /// Time intervals that mute it in the group that is looked at; empty outside a group.
+    package var mutedBy: [String] = []
 
-    /// `unprocessed`, `active` or `suppressed`
+    /// `active` or `suppressed`
     package var state: String {
-        if !silencedBy.isEmpty || !inhibitedBy.isEmpty || !mutedBy.isEmpty { return "suppressed" }
-        return isProcessed ? "active" : "unprocessed"
+        silencedBy.isEmpty && inhibitedBy.isEmpty && mutedBy.isEmpty ? "active" : "suppressed"
     }
 }
 
@@ -29,30 +26,27 @@ package struct AlertGroupView: Sendable {
 extension NotificationCore {
     /// Alerts that have not ended, in the order of their fingerprints.
     package func alertViews(now: Int64) -> [AlertView] {
-        var processed: Set<UInt64> = []
-        var muted: [UInt64: [String]] = [:]
-        for group in groups.values where group.hasFlushed {
-            processed.formUnion(group.members)
-            for member in group.members where !group.mutedBy.isEmpty { muted[member, default: []] += group.mutedBy }
-        }
-        return alerts.values.filter { !$0.isResolved(at: now) }.sorted { $0.fingerprint < $1.fingerprint }
-            .map { view($0, processed.contains($0.fingerprint), muted[$0.fingerprint] ?? [], now) }
+        alerts.values.filter { !$0.isResolved(at: now) }.sorted { $0.fingerprint < $1.fingerprint }
+            .map { view($0, now) }
     }
 
-    private func view(_ alert: RoutedAlert, _ processed: Bool, _ muted: [String], _ now: Int64) -> AlertView {
+    private func view(_ alert: RoutedAlert, _ now: Int64) -> AlertView {
         AlertView(
             alert: alert, receivers: routes.matching(alert.labels).map { routes.nodes[$0].receiver },
             silencedBy: silences.silencing(alert.labels, now: now),
             inhibitedBy: inhibitor.inhibiting(alert.labels, alerts: alerts, now: now).map { [fingerprintText($0)] }
-                ?? [],
-            mutedBy: Set(muted).sorted(), isProcessed: processed)
+                ?? [])
     }
 
     package func groupViews(now: Int64) -> [AlertGroupView] {
         let views = Dictionary(
             alertViews(now: now).map { ($0.alert.fingerprint, $0) }, uniquingKeysWith: { a, _ in a })
         return groups.values.compactMap { group in
-            let members = group.members.compactMap { views[$0] }.sorted { $0.alert.fingerprint < $1.alert.fingerprint }
+            var members = group.members.compactMap { views[$0] }.sorted { $0.alert.fingerprint < $1.alert.fingerprint }
+            for i in members.indices {
+                members[i].mutedBy = group.mutedBy
+                members[i].receivers.sort()
+            }
             if members.isEmpty { return nil }
             return AlertGroupView(
                 labels: group.id.labels, receiver: routes.nodes[group.id.route].receiver, key: group.key,

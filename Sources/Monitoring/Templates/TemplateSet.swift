@@ -139,7 +139,7 @@ struct TemplateEvaluator {
                 if html, case .html(let text) = value {
                     try emit(text, pipeline.line)
                 } else {
-                    try emit(html ? htmlEscaped(value.text) : value.text, pipeline.line)
+                    try emit(html ? escapeHTML(value.text) : value.text, pipeline.line)
                 }
             case .condition(let pipeline, let then, let otherwise):
                 let inner = variables.count
@@ -334,6 +334,7 @@ struct TemplateEvaluator {
     }
 }
 
+/// What the function `html` gives; texts of HTML pages are escaped by `escapeHTML`, which takes `+` too, as in Go.
 func htmlEscaped(_ text: String) -> String {
     var out = ""
     for scalar in text.unicodeScalars {

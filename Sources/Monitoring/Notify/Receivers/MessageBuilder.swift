@@ -114,7 +114,7 @@ final class MessageBuilder {
             writeTree(&json, .map(config.map("payload")))
             request.body = json.bytes
         } else {
-            request.body = data.webhookBody(maxAlerts: config.int("max_alerts"))
+            request.body = data.limited(to: config.int("max_alerts")).webhookBody()
         }
         if config.options["allow_private_addresses"] == .bool(false) {
             request.allowAddress = { !isPrivateAddress($0) }
@@ -146,7 +146,7 @@ final class MessageBuilder {
         if config.options["alert_source_token"] != nil {
             request.headers.append(("Authorization", "Bearer \(try secret("alert_source_token"))"))
         }
-        request.body = data.webhookBody(maxAlerts: config.int("max_alerts"))
+        request.body = data.limited(to: config.int("max_alerts")).webhookBody()
         return [.http(request, .status)]
     }
 

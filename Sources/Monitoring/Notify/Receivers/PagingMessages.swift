@@ -62,10 +62,8 @@ extension MessageBuilder {
                     json.key("custom_details")
                     details(&json, detailed)
                 }
-                if isFiring {
-                    json.field("client", client)
-                    json.field("client_url", rendered("client_url"))
-                }
+                optional(&json, "client", client)
+                optional(&json, "client_url", rendered("client_url"))
                 for (name, keys) in [("images", ["href", "src", "alt"]), ("links", ["href", "text"])] {
                     let items = config.list(name)
                     if items.isEmpty { continue }
