@@ -51,7 +51,9 @@ let package = Package(
         .target(
             name: "TSDB", dependencies: ["MetricModel", "Platform", "CZlib", logging] + grdb, swiftSettings: strict),
         .target(name: "Etcd", dependencies: ["Platform", "CZlib", logging], swiftSettings: strict),
-        .target(name: "Kubernetes", dependencies: ["Platform", logging], swiftSettings: strict),
+        .target(
+            name: "Kubernetes", dependencies: ["Platform", .product(name: "Yams", package: "Yams")],
+            swiftSettings: strict),
         .target(
             name: "Monitoring",
             dependencies: [
@@ -83,6 +85,12 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 
+        // What tests of several modules use; test code only.
+        .target(
+            name: "TestSupport", dependencies: ["Platform"], path: "Tests/TestSupport",
+            exclude: ["kube_api_standin.py"], swiftSettings: strict),
+        .testTarget(
+            name: "KubernetesTests", dependencies: ["Kubernetes", "Platform", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "MetricModelTests", dependencies: ["MetricModel"], swiftSettings: strict),
         .testTarget(name: "PlatformTests", dependencies: ["Platform"], swiftSettings: strict),
         .testTarget(name: "PromQLTests", dependencies: ["PromQL", "MetricModel"], swiftSettings: strict),

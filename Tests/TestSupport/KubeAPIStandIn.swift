@@ -1,0 +1,110 @@
+import Glibc
+import Platform
+
+/// A stand-in for kube-apiserver (kube_api_standin.py, in whose head its manners are described): not Kubernetes, but
+/// answering as recorded servers do. Ends with this value.
+package final class KubeAPIStandIn: Sendable {
+    package let port: Int
+    package let url: String
+    private let pid: pid_t
+    private let input: Int32
+    private let http = HTTPClient(name: "standin")
+
+    package static var isPossible: Bool { FileSystem.exists("/usr/bin/python3") }
+
+    /// `arguments` as the script takes them, such as `["--kubernetes", "1.20"]`.
+    package init(_ arguments: [String] = []) throws {
+        let script = FileSystem.resolve("kube_api_standin.py", in: FileSystem.parent(of: #filePath))
+        var toChild: [Int32] = [0, 0]
+        var fromChild: [Int32] = [0, 0]
+        guard pipe(&toChild) == 0, pipe(&fromChild) == 0 else {
+            throw TestFailure("no pipe: \(systemMessage(errno))")
+        }
+        // Not inherited by other children: the script ends when the last holder of its input does.
+        for fd in toChild + fromChild { _ = fcntl(fd, F_SETFD, FD_CLOEXEC) }
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        posix_spawn_file_actions_adddup2(&actions, toChild[0], 0)
+        posix_spawn_file_actions_adddup2(&actions, fromChild[1], 1)
+        var argv: [UnsafeMutablePointer<CChar>?] =
+            (["/usr/bin/python3", script] + arguments).map { strdup($0) } + [nil]
+        defer { for argument in argv { free(argument) } }
+        var child: pid_t = 0
+        let code = posix_spawn(&child, "/usr/bin/python3", &actions, nil, &argv, environ)
+        close(toChild[0])
+        close(fromChild[1])
+        defer { close(fromChild[0]) }
+        guard code == 0 else { throw TestFailure("python3: \(systemMessage(code))") }
+        pid = child
+        input = toChild[1]
+        var line: [UInt8] = []
+        var byte: UInt8 = 0
+        while read(fromChild[0], &byte, 1) == 1, byte != 10 { line.append(byte) }
+        let words = String(decoding: line, as: UTF8.self).split(separator: " ")
+        guard words.count == 2, words[0] == "listening", let port = Int(words[1]) else {
+            close(input)
+            kill(child, SIGKILL)
+            waitpid(child, nil, 0)
+            throw TestFailure("the stand-in did not start: \(words.joined(separator: " "))")
+        }
+        self.port = port
+        url = (arguments.contains("--cert") ? "https" : "http") + "://127.0.0.1:\(port)"
+    }
+
+    deinit { stop() }
+
+    /// The server is gone, as after a crash.
+    package func stop() {
+        if kill(pid, SIGKILL) == 0 { waitpid(pid, nil, 0) }
+        close(input)
+    }
+
+    /// One of the script's own requests: `objects`, `fail`, `route`, `outage`, `compact`, `drop`, `requests`.
+    @discardableResult
+    package func control(_ what: String, _ json: String? = nil) async throws -> String {
+        var request = HTTPRequest(json == nil && what == "requests" ? "GET" : "POST", "\(url)/standin/\(what)")
+        request.tls.insecureSkipVerify = true
+        if let json { request.body = Array(json.utf8) }
+        let response = try await http.send(request)
+        guard response.status == 200 else {
+            throw TestFailure("standin/\(what): \(response.status) \(response.bodyText)")
+        }
+        return response.bodyText
+    }
+
+    /// Puts objects as they are: JSON of one, or of a list of them.
+    package func put(_ json: String) async throws { try await control("objects", json) }
+}
+
+package struct TestFailure: Error, CustomStringConvertible {
+    package let description: String
+    package init(_ description: String) { self.description = description }
+}
+
+/// Waits until something holds; throws what did not after `seconds`.
+package func eventually(_ what: String, seconds: Double = 20, _ holds: () async throws -> Bool) async throws {
+    let deadline = ContinuousClock.now + .milliseconds(Int(seconds * 1000))
+    while ContinuousClock.now < deadline {
+        if try await holds() { return }
+        try await Task.sleep(for: .milliseconds(20))
+    }
+    throw TestFailure("waited \(seconds) s in vain: \(what)")
+}
+
+/// A directory of the test's own.
+package func scratchDirectory() throws -> String {
+    var template = Array("/tmp/kops-test-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else { throw TestFailure("cannot make a directory in /tmp") }
+    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
+/// The recordings of real servers beside this repository; nil where they are not there.
+package func recording(_ path: String) -> [UInt8]? {
+    var directory = FileSystem.parent(of: #filePath)
+    for _ in 0..<4 {
+        directory = FileSystem.parent(of: directory)
+        if let bytes = try? FileSystem.read(directory + "/shared/recordings/" + path) { return bytes }
+    }
+    return nil
+}
