@@ -63,7 +63,10 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "ClusterOps",
-            dependencies: ["Platform", "Etcd", "Kubernetes", "CZlib", logging, lifecycle] + grdb,
+            dependencies: [
+                "Platform", "Etcd", "Kubernetes", "CZlib", logging, lifecycle,
+                .product(name: "Subprocess", package: "swift-subprocess"),
+            ] + grdb,
             swiftSettings: strict),
         .target(
             name: "KopsSidecar",

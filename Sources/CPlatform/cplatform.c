@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timex.h>
 
 struct start {
     void (*body)(void *);
@@ -49,4 +50,11 @@ int kops_password_matches(const char *password, const char *hash) {
     }
     free(data);
     return !differs;
+}
+
+int kops_clock_is_synchronised(long *error) {
+    struct timex state = {0};
+    if (adjtimex(&state) < 0) return -1;
+    *error = state.esterror;
+    return state.status & STA_UNSYNC ? 0 : 1;
 }

@@ -1,3 +1,4 @@
+import CPlatform
 import Glibc
 
 /// What time it is, as something that can be handed in: tests hand in their own.
@@ -72,3 +73,14 @@ package func daysSinceEpoch(year: Int64, month: Int64, day: Int64) -> Int64 {
 
 /// 0 for Sunday … 6 for Saturday.
 package func weekdayOfDay(_ daysSinceEpoch: Int64) -> Int64 { ((daysSinceEpoch + 4) % 7 + 7) % 7 }
+
+/// Whether something keeps the machine's clock in time, and by how many milliseconds the kernel thinks it may be off. Nil
+/// where the kernel does not tell.
+package func clockSynchronisation() -> (isKept: Bool, errorMilliseconds: Int64)? {
+    var error = 0
+    switch kops_clock_is_synchronised(&error) {
+    case 1: return (true, Int64(error) / 1000)
+    case 0: return (false, 0)
+    default: return nil
+    }
+}

@@ -6,4 +6,7 @@
 int kops_start_thread(const char *name, void (*body)(void *context), void *context);
 // 1 where `password` hashed with the setting that `hash` begins with gives `hash` (crypt(5): bcrypt and others); else 0.
 int kops_password_matches(const char *password, const char *hash);
+// Whether the kernel's clock is kept in time (adjtimex(2)): 1 or 0, and -1 where it does not tell; the estimated error in
+// microseconds goes to `error`.
+int kops_clock_is_synchronised(long *error);
 #endif
