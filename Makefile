@@ -12,6 +12,7 @@ build:
 
 test:
 	@scripts/deps test
+	@scripts/test-tools
 	$(SWIFT) build --build-tests $(CHECKED)
 	$(SWIFT) test --skip-build
 	scripts/check-shipped

@@ -44,7 +44,7 @@ package final class HTTPClient: Sendable {
         _ = try await perform(Transfer(mail: mail))
     }
 
-    private func perform(_ transfer: Transfer) async throws(HTTPError) -> HTTPResponse {
+    func perform(_ transfer: Transfer) async throws(HTTPError) -> HTTPResponse {
         let loop = loop
         let result: Result<HTTPResponse, HTTPError> = await withTaskCancellationHandler {
             await withCheckedContinuation { continuation in

@@ -6,6 +6,7 @@ import Glibc
 final class Transfer: @unchecked Sendable {
     private let request: HTTPRequest
     private let mail: MailRequest?
+    private let sftp: SFTPRequest?
     var onHeaders: (@Sendable (Int, [(name: String, value: String)]) -> Void)?
     var receive: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
     var completion: (@Sendable (Result<HTTPResponse, HTTPError>) -> Void)?
@@ -23,12 +24,21 @@ final class Transfer: @unchecked Sendable {
     init(request: HTTPRequest) {
         self.request = request
         mail = nil
+        sftp = nil
+        errorBuffer[0] = 0
+    }
+
+    init(sftp: SFTPRequest) {
+        request = sftp.common
+        mail = nil
+        self.sftp = sftp
         errorBuffer[0] = 0
     }
 
     init(mail: MailRequest) {
         request = HTTPRequest("SEND", mail.url)
         self.mail = mail
+        sftp = nil
         errorBuffer[0] = 0
     }
 
@@ -75,7 +85,9 @@ final class Transfer: @unchecked Sendable {
         easy.set(CURLOPT_SEEKDATA, context)
         setTimes(easy)
         setTLS(easy, mail?.tls ?? request.tls)
-        return mail.map { prepareMail(easy, $0) } ?? prepareHTTP(easy)
+        if let mail { return prepareMail(easy, mail) }
+        if let sftp { return prepareSFTP(easy, sftp) }
+        return prepareHTTP(easy)
     }
 
     private static func from(_ context: UnsafeMutableRawPointer) -> Transfer {
@@ -160,8 +172,9 @@ final class Transfer: @unchecked Sendable {
             easy.set(CURLOPT_OPENSOCKETDATA, Unmanaged.passUnretained(self).toOpaque())
         }
         setMethod(easy)
-        // An answer "100 Continue" is not waited for: servers here are near and small.
-        var lines = ["Expect:"]
+        // An answer "100 Continue" is not waited for: servers here are near and small. libcurl 7.88 would sign this line
+        // without sending it, so a signed request goes without it.
+        var lines = request.awsSigV4 == nil ? ["Expect:"] : []
         for header in headers {
             if (header.name + header.value).utf8.contains(where: { $0 == 10 || $0 == 13 || $0 == 0 }) {
                 return HTTPError(.invalidRequest, "the header \(header.name) has a line break in it")
@@ -212,7 +225,7 @@ final class Transfer: @unchecked Sendable {
         return nil
     }
 
-    private func list(_ lines: [String]) -> UnsafeMutablePointer<curl_slist>? {
+    func list(_ lines: [String]) -> UnsafeMutablePointer<curl_slist>? {
         var head: UnsafeMutablePointer<curl_slist>?
         for line in lines { head = curl_slist_append(head, line) ?? head }
         if let head { lists.append(head) }
@@ -359,7 +372,7 @@ final class Transfer: @unchecked Sendable {
 }
 
 /// libcurl's options by their kind of value.
-private struct Easy {
+struct Easy {
     let raw: UnsafeMutableRawPointer
 
     init(_ raw: UnsafeMutableRawPointer) { self.raw = raw }

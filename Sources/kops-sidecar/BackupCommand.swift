@@ -38,7 +38,7 @@ struct BackupConfiguration: ParsableArguments {
         let log = Logger(label: "backup") { LineLogHandler(label: $0, level: .critical, format: .logfmt) }
         return (
             BackupService(
-                options: options, etcd: config.etcd, destinations: try makeDestinations(options),
+                options: options, etcd: config.etcd, destinations: makeDestinations(options),
                 registry: MetricRegistry(), logger: log, toolVersion: productVersion), config
         )
     }

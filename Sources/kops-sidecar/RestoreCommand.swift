@@ -79,7 +79,7 @@ struct RestoreCommand: AsyncParsableCommand {
         if config != nil || !(isFile || (from?.contains("/") ?? false)) {
             let loaded = try BackupConfiguration.parse(config.map { ["--config", $0] } ?? []).load()
             options.etcd = loaded.etcd
-            if let backup = loaded.backup { destinations = try makeDestinations(backup) }
+            if let backup = loaded.backup { destinations = makeDestinations(backup) }
         } else if !controlPlane {
             options.etcd.endpoints = []
         }

@@ -70,7 +70,8 @@ package struct S3Options: Sendable, Equatable {
     package var objectLockMode: String?
     package var objectLockFor: Int64?
     package var partSize: Int64 = 16 << 20
-    package var timeout: Int64 = 300_000
+    /// Milliseconds without a byte after which an attempt is given up.
+    package var timeout: Int64 = 60_000
 
     package init() {}
 }
@@ -88,7 +89,8 @@ package struct SFTPOptions: Sendable, Equatable {
     package var knownHostsFile: String?
     /// SHA-256 of the host's key in base64, in place of a known_hosts file.
     package var hostKeySHA256: String?
-    package var timeout: Int64 = 300_000
+    /// Milliseconds without a byte after which an attempt is given up.
+    package var timeout: Int64 = 60_000
 
     package init() {}
 }

@@ -56,6 +56,7 @@ package struct LocalDestination: Destination {
         let target = path + "/" + name
         let directory = path
         try await WorkerPool.blocking.run {
+            guard try FileSystem.status(target, followLinks: false) != nil else { return }
             try FileSystem.removeFile(target)
             try AtomicFile.syncDirectory(directory)
         }

@@ -95,37 +95,3 @@ private struct UnknownZone: Error, CustomStringConvertible {
     let name: String
     var description: String { "unknown time zone \"\(name)\"; name one as Europe/Berlin" }
 }
-
-private func decodeDestination(_ section: ConfigSection) -> DestinationOptions? {
-    let name = section.required("name", section.string("name")) ?? ""
-    let retention = decodeBackupRetention(section.section("retention"))
-    defer { section.finish() }
-    let places = ["path", "s3", "sftp"].filter(section.has)
-    guard places.count == 1 else {
-        section.issues.add(section.node, "\(section.node.path) needs exactly one of path, s3 and sftp")
-        return nil
-    }
-    if let path = section.string("path") {
-        return DestinationOptions(name: name, place: .local(LocalOptions(path: path)), retention: retention)
-    }
-    for kind in ["s3", "sftp"] {
-        section.refuse(kind, "this version brings backups to directories; mount the place and name it as path")
-    }
-    return nil
-}
-
-private func decodeBackupRetention(_ section: ConfigSection?) -> RetentionOptions {
-    var options = RetentionOptions()
-    guard let section else { return options }
-    func count(_ key: String) -> Int? { section.int(key, range: 0...1_000_000) }
-    options.keepLast = count("keep_last")
-    options.keepHourly = count("keep_hourly")
-    options.keepDaily = count("keep_daily")
-    options.keepWeekly = count("keep_weekly")
-    options.keepMonthly = count("keep_monthly")
-    options.maxAge = section.duration("max_age")
-    options.maxSize = section.byteSize("max_size")
-    options.pruneOnDemand = section.bool("prune_on_demand") ?? false
-    section.finish()
-    return options
-}

@@ -49,18 +49,6 @@ func addressProblem(_ http: HTTPConfig) -> String? {
 }
 
 /// The destinations that a configuration names.
-package func makeDestinations(_ options: BackupOptions) throws -> [any Destination] {
-    try options.destinations.map { destination in
-        switch destination.place {
-        case .local(let local): return LocalDestination(name: destination.name, path: local.path)
-        case .s3: throw UnsupportedDestination(name: destination.name, kind: "s3")
-        case .sftp: throw UnsupportedDestination(name: destination.name, kind: "sftp")
-        }
-    }
-}
-
-struct UnsupportedDestination: Error, CustomStringConvertible {
-    let name: String
-    let kind: String
-    var description: String { "backup destination \"\(name)\": \(kind) is not supported in this version; use path" }
+package func makeDestinations(_ options: BackupOptions) -> [any Destination] {
+    options.destinations.map { $0.make() }
 }

@@ -234,7 +234,7 @@ package final class SidecarService: Sendable {
     private func makeBackupService(_ config: SidecarConfig) throws -> BackupService? {
         guard let backup = config.backup else { return nil }
         return BackupService(
-            options: backup, etcd: config.etcd, destinations: try makeDestinations(backup), registry: metrics,
+            options: backup, etcd: config.etcd, destinations: makeDestinations(backup), registry: metrics,
             logger: log, clock: clock, toolVersion: productVersion)
     }
 
