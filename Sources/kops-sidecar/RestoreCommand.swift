@@ -17,8 +17,10 @@ struct RestoreCommand: AsyncParsableCommand {
     @Argument(help: "A snapshot file, a backup's name, or latest.")
     var source = "latest"
 
-    @Option(help: ArgumentHelp("A directory or a configured destination to look in.", valueName: "place"))
-    var from: String?
+    @OptionGroup(title: "Where the backup is") var place: PlaceOptions
+
+    @Option(help: ArgumentHelp("The key that opens a sealed backup.", valueName: "file"))
+    var keyFile: String?
 
     @Option(help: ArgumentHelp("The last backup not later than this (RFC 3339).", valueName: "time"))
     var at: String?
@@ -75,16 +77,24 @@ struct RestoreCommand: AsyncParsableCommand {
         var options = RestoreOptions()
         var destinations: [any Destination] = []
         let isFile = source.contains("/") || FileSystem.exists(source)
-        // The configuration is a help, not a need: a file or a directory is enough.
-        if config != nil || !(isFile || (from?.contains("/") ?? false)) {
+        let isPlace = place.from?.contains("/") ?? false
+        if let destination = try place.destination() { destinations = [destination] }
+        // The configuration is a help, not a need: a file, a directory or a URL is enough.
+        if config != nil || !(isFile || isPlace || undo) {
             let loaded = try BackupConfiguration.parse(config.map { ["--config", $0] } ?? []).load()
             options.etcd = loaded.etcd
-            if let backup = loaded.backup { destinations = makeDestinations(backup) }
+            if let backup = loaded.backup {
+                destinations += makeDestinations(backup)
+                options.keyFile = backup.sealing?.keyFile
+                options.kubernetesDirectory = backup.kubernetesDirectory
+                options.kubeletDirectory = backup.kubeletDirectory
+            }
         } else if !controlPlane {
             options.etcd.endpoints = []
         }
         options.source = source
-        options.from = from
+        options.from = place.from
+        options.keyFile = keyFile ?? options.keyFile
         if let at {
             options.atTime = try parseTimeArgument(at, now: WallClock.system.nowMilliseconds())
         }
@@ -139,8 +149,9 @@ struct RestoreCommand: AsyncParsableCommand {
 
     private func show(_ report: RestoreReport) throws {
         if listing.output == .table {
+            let seconds = formatFloat((report.seconds * 10).rounded() / 10)
             print(
-                "restored \(report.dataDirectory): revision \(report.revision), member \(report.memberID), cluster \(report.clusterID)"
+                "restored \(report.dataDirectory) in \(seconds) s: revision \(report.revision), member \(report.memberID), cluster \(report.clusterID)"
             )
             if let aside = report.asideDirectory { print("the old directory is \(aside)") }
             for note in report.notes { print("note: \(note)") }

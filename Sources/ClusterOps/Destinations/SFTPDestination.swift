@@ -201,7 +201,10 @@ package final class SFTPDestination: Destination {
             return failed(
                 "the server's key is not the one in \(options.knownHostsFile ?? "host_key_sha256"): is it another server?"
             )
-        case 67: return failed("the server does not take this key or password for \(options.user)")
+        case 67:
+            return failed(
+                "the server does not take this key or password for \(options.user) (libssh2 before 1.11 knows RSA keys only in a form that OpenSSH refuses: use ed25519)"
+            )
         case 78: return failed("there is no such file", .notFound)
         case 9: return failed("the server does not allow it")
         case 70: return failed("the server has no room")

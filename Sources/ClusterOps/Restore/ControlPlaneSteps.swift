@@ -5,6 +5,7 @@ import Platform
 /// Steps on a node's control plane.
 extension RestoreExecutor {
     private var manifests: String { record.options.kubernetesDirectory + "/manifests" }
+    private var pki: String { record.options.kubernetesDirectory + "/pki" }
 
     /// Moves the manifest out of kubelet's sight and waits until the process is gone. The API's word counts for nothing here.
     func stop(_ component: String) async throws {
@@ -16,18 +17,32 @@ extension RestoreExecutor {
             try AtomicFile.syncDirectory(record.heldDirectory)
             try AtomicFile.syncDirectory(manifests)
         }
-        let deadline = ContinuousClock.now + surroundings.stopLimit
+        let began = ContinuousClock.now
+        // Without kubelet nobody stops it; and a kubelet that was started while the API server was away stops nothing.
+        var help = await surroundings.kubeletRuns() ? began + surroundings.kubeletLimit : began
         while true {
             let evidence = runs(component)
             if evidence.isEmpty { return }
-            guard ContinuousClock.now < deadline else {
+            if ContinuousClock.now >= help {
+                help = ContinuousClock.now + .seconds(35)
+                // The container runtime, or where it cannot be asked the process itself: its manifest is away, so nothing
+                // starts it again.
+                if await !surroundings.stopContainers(component) {
+                    for process in processes(component) { kill(pid_t(process), SIGTERM) }
+                }
+            }
+            guard ContinuousClock.now < began + surroundings.stopLimit else {
                 throw BackupError(
                     .failed,
-                    "\(component) has not stopped: \(evidence.joined(separator: "; ")): is kubelet running, and does it watch \(manifests)?"
+                    "\(component) has not stopped: \(evidence.joined(separator: "; ")): stop it, then go on with --resume"
                 )
             }
-            try await Task.sleep(for: .milliseconds(250))
+            try await Task.sleep(for: .milliseconds(200))
         }
+    }
+
+    private func processes(_ component: String) -> [Int] {
+        component == "etcd" ? EtcdPresence.processes(directory) : StaticPod.processes(component)
     }
 
     private func runs(_ component: String) -> [String] {
@@ -46,10 +61,18 @@ extension RestoreExecutor {
             try AtomicFile.syncDirectory(manifests)
         } else if try FileSystem.status(file) == nil {
             throw BackupError(
-                .failed, "\(file) is missing, and the bundle has none: put it there and resume")
+                .failed,
+                "\(file) is missing, and the backup has none for this node: put it there and go on with --resume")
         }
         // Empty once the last manifest is back.
         rmdir(record.heldDirectory)
+    }
+
+    /// kubelet cannot run without its kubeconfig; where that was put back, or the service has ended, it begins anew. One that
+    /// watches a directory of manifests that was removed sees new ones only every 20 s.
+    func reviveKubelet() async throws {
+        let runs = await surroundings.kubeletRuns()
+        if journal.hasPutBack == true || !runs { try await surroundings.restartKubelet() }
     }
 
     private func client(_ http: HTTPClient) -> EtcdClient {
@@ -60,8 +83,8 @@ extension RestoreExecutor {
             endpoints: endpoints, tls: record.options.etcd.tlsOfExistingFiles, http: http, timeout: .seconds(8))
     }
 
-    /// The newest revision that etcd serves.
-    func proveServing() async throws -> Int64 {
+    /// The newest revision that etcd serves, and what is to be said of it.
+    func proveServing() async throws -> (revision: Int64, notes: [String]) {
         let http = HTTPClient(name: "kops-restore")
         defer { http.shutdown() }
         let client = client(http)
@@ -78,20 +101,28 @@ extension RestoreExecutor {
                         "etcd serves revision \(range.header.revision), restored was \(wanted): this is another data directory"
                     )
                 }
+                let seed = try ClusterIdentity(initialCluster: record.initialCluster, token: record.token)
+                guard range.header.clusterID == seed.clusterID else {
+                    throw BackupError(
+                        .failed,
+                        "etcd serves cluster \(hex16(range.header.clusterID)), restored was \(hex16(seed.clusterID)): this is another data directory"
+                    )
+                }
                 try await compareHash(client)
-                return range.header.revision
+                return (range.header.revision, try await compareMembers(http, client, range.header.revision))
             } catch let error as EtcdError {
                 last = "\(error)"
             }
-            try await Task.sleep(for: .milliseconds(500))
+            try await Task.sleep(for: .milliseconds(300))
         }
         let others = record.initialCluster.contains(",") ? " (are the other members restored and started?)" : ""
-        throw BackupError(.failed, "etcd does not serve\(others): \(last)")
+        throw BackupError(.failed, "etcd does not serve\(others): \(last): go on with --resume")
     }
 
     /// etcd's own hash of the restored keys against the backup's; only possible where revisions were not marked compacted.
     private func compareHash(_ client: EtcdClient) async throws {
         guard let wanted = record.source.manifest?.hashKV, record.options.bumpRevision == nil,
+            record.source.until == nil,
             let endpoint = client.endpoints.first
         else { return }
         let hash = try await client.hashKV(endpoint, revision: wanted.revision)
@@ -100,6 +131,31 @@ extension RestoreExecutor {
             throw BackupError(
                 .damaged, "etcd's hash of the restored keys is \(hex8(hash.hash)), the backup's \(hex8(wanted.hash))")
         }
+    }
+
+    /// All members that serve hold the same keys. Those that do not are told, not waited for.
+    private func compareMembers(_ http: HTTPClient, _ client: EtcdClient, _ revision: Int64) async throws -> [String] {
+        let members = try await client.memberList(linear: true)
+        guard members.count > 1 else { return [] }
+        let urls = members.compactMap { $0.clientURLs.last }
+        let all = EtcdClient(
+            endpoints: urls, tls: record.options.etcd.tlsOfExistingFiles, http: http, timeout: .seconds(5))
+        var hashes: [(endpoint: String, hash: EtcdHashKV)] = []
+        for endpoint in urls {
+            guard let status = try? await all.status(endpoint), status.header.revision >= revision,
+                let hash = try? await all.hashKV(endpoint, revision: revision)
+            else { continue }
+            hashes.append((endpoint, hash))
+        }
+        for (endpoint, hash) in hashes where hash.compactRevision == hashes[0].hash.compactRevision {
+            guard hash.hash == hashes[0].hash.hash else {
+                throw BackupError(
+                    .damaged,
+                    "\(endpoint) and \(hashes[0].endpoint) hold different keys at revision \(revision): was the same backup restored on both?"
+                )
+            }
+        }
+        return ["\(hashes.count) of \(members.count) members serve, with the same hash of their keys"]
     }
 
     /// Alarms live in the database: one that was on when the backup was made would stop all writes.
@@ -119,50 +175,53 @@ extension RestoreExecutor {
         return notes
     }
 
+    private var server: String {
+        let port = StaticPod.flags("\(manifests)/kube-apiserver.yaml")["secure-port"] ?? "6443"
+        return "https://127.0.0.1:\(port)"
+    }
+
+    /// The client certificate that the API server itself uses towards kubelets: kubeadm gives it all rights.
+    private var serverTLS: TLSSettings {
+        var tls = TLSSettings()
+        // Its own host, whose address is in no certificate: whom it says it is does not matter here.
+        tls.insecureSkipVerify = true
+        let file = pki + "/apiserver-kubelet-client"
+        if FileSystem.exists(file + ".crt"), FileSystem.exists(file + ".key") {
+            tls.certFile = file + ".crt"
+            tls.keyFile = file + ".key"
+        }
+        return tls
+    }
+
     func proveServer() async throws {
-        let flags = StaticPod.flags("\(manifests)/kube-apiserver.yaml")
-        let port = flags["secure-port"] ?? "6443"
         let http = HTTPClient(name: "kops-restore")
         defer { http.shutdown() }
-        var request = HTTPRequest("GET", "https://127.0.0.1:\(port)/livez")
-        // Its own host, to see that it lives: whom it says it is does not matter here.
-        request.tls.insecureSkipVerify = true
+        var request = HTTPRequest("GET", server + "/readyz")
+        request.tls = serverTLS
         request.timeout = .seconds(5)
         let deadline = ContinuousClock.now + surroundings.startLimit
         var last = "it does not answer"
+        var unknown = 0
         while ContinuousClock.now < deadline {
             do throws(HTTPError) {
                 let answer = try await http.send(request)
-                // 401 and 403 come from a server that lives and does not know us.
-                if answer.status == 200 || answer.status == 401 || answer.status == 403 { return }
+                if answer.status == 200 { return }
                 last = "it answers \(answer.status)"
+                // It lives and does not know us, for half a minute: more cannot be known.
+                if answer.status == 401 || answer.status == 403 { unknown += 1 }
+                if unknown > 100 { return }
             } catch {
                 last = "\(error)"
             }
-            try await Task.sleep(for: .milliseconds(500))
+            try await Task.sleep(for: .milliseconds(300))
         }
-        throw BackupError(.failed, "kube-apiserver is not live: \(last)")
+        throw BackupError(.failed, "kube-apiserver is not ready: \(last): go on with --resume")
     }
 
-    /// Puts files of the bundle where there are none; what is there stays. Returns notes on what it did.
-    func putBack() async throws -> [String] { [] }
-}
-
-/// Programs of the system.
-enum ChildProcess {
-    /// Runs a program without input and output to its end; its exit status, or 128 and the signal. Found by PATH.
-    static func run(_ arguments: [String]) throws -> Int32 {
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        for fd in Int32(0)...2 { posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0) }
-        var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
-        defer { for argument in argv { free(argument) } }
-        var pid: pid_t = 0
-        let code = posix_spawnp(&pid, arguments[0], &actions, nil, &argv, environ)
-        guard code == 0 else { throw FileError("start", arguments[0], code) }
-        var status: Int32 = 0
-        while waitpid(pid, &status, 0) < 0 && errno == EINTR {}
-        return status & 0x7f == 0 ? status >> 8 & 0xff : 128 + (status & 0x7f)
+    func lookForStale() async -> [String] {
+        let manifest = (try? FileSystem.readText("\(manifests)/kube-apiserver.yaml", maxBytes: 1 << 20)) ?? ""
+        let report = StaleReport(
+            server: server, tls: serverTLS, manifestVersion: StaleReport.imageVersion(manifest))
+        return await report.notes()
     }
 }

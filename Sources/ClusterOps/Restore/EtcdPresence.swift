@@ -10,7 +10,7 @@ enum EtcdPresence {
         if isLocked(DataDirectory.databasePath(dataDirectory)) {
             found.append("its database \(DataDirectory.databasePath(dataDirectory)) is locked by a process")
         }
-        for process in processes(dataDirectory, proc) { found.append("process \(process) runs etcd on it") }
+        for process in processes(dataDirectory, proc: proc) { found.append("process \(process) runs etcd on it") }
         for port in listening(proc).intersection(ports).sorted() { found.append("something listens on port \(port)") }
         return found
     }
@@ -26,7 +26,7 @@ enum EtcdPresence {
     }
 
     /// Processes named etcd whose command line names the directory.
-    private static func processes(_ dataDirectory: String, _ proc: String) -> [Int] {
+    static func processes(_ dataDirectory: String, proc: String = "/proc") -> [Int] {
         let wanted = normal(dataDirectory)
         return ((try? FileSystem.list(proc)) ?? []).compactMap { name in
             guard let pid = Int(name), let line = try? FileSystem.read("\(proc)/\(name)/cmdline", maxBytes: 1 << 20)
@@ -48,6 +48,15 @@ enum EtcdPresence {
                 }
             }
             return nil
+        }
+    }
+
+    /// Whether an etcd goes on with a database that was removed: what it serves is lost when it ends.
+    static func servesRemovedFiles(_ dataDirectory: String, proc: String = "/proc") -> Bool {
+        processes(dataDirectory, proc: proc).contains { process in
+            ((try? FileSystem.list("\(proc)/\(process)/fd")) ?? []).contains { fd in
+                link("\(proc)/\(process)/fd/\(fd)")?.hasSuffix("/member/snap/db (deleted)") ?? false
+            }
         }
     }
 

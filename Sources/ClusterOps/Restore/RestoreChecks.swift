@@ -54,7 +54,12 @@ struct RestoreChecks {
                     "an etcd is running on \(directory): \(evidence.joined(separator: "; ")): stop it first")
             }
         }
-        if directoryIsUsed, !options.setAside {
+        if EtcdPresence.servesRemovedFiles(directory) {
+            notes.append(
+                "etcd still serves, from files in \(directory) that were removed: what it took since the backup is lost when it stops, unless kops-sidecar backup now saves it first"
+            )
+        }
+        if directoryIsUsed, !options.setAside, !options.controlPlane {
             throw BackupError(
                 .refused, "\(directory) is not empty: with --set-aside it is renamed and kept")
         }
@@ -106,7 +111,8 @@ struct RestoreChecks {
     }
 
     /// A member that knows a leader is part of a quorum. Members of the cluster that this very restore forms are none.
-    mutating func quorum() async throws {
+    /// `bundled` is what to ask with where the node has lost its own certificate.
+    mutating func quorum(bundled: TLSSettings? = nil) async throws {
         struct Stored: Codable {
             var clientURLs: [String]?
         }
@@ -122,16 +128,32 @@ struct RestoreChecks {
         guard !endpoints.isEmpty else { return }
         let http = HTTPClient(name: "kops-quorum")
         defer { http.shutdown() }
-        let client = EtcdClient(endpoints: endpoints, tls: options.etcd.tlsOfExistingFiles, http: http)
+        var tls = options.etcd.tlsOfExistingFiles
+        if tls.certFile == nil, let bundled { tls = bundled }
+        let client = EtcdClient(endpoints: endpoints, tls: tls, http: http)
         let theirs = Set(
             [old.clusterID, source.manifest.flatMap { UInt64($0.clusterID, radix: 16) }].compactMap { $0 })
         var alive: [String] = []
         for state in await client.survey() {
             guard case .success(let status) = state.status, status.leader != 0,
-                !status.errors.contains(where: { $0.contains("no leader") }),
-                status.header.clusterID != seed.clusterID,
-                theirs.isEmpty || theirs.contains(status.header.clusterID)
+                !status.errors.contains(where: { $0.contains("no leader") })
             else { continue }
+            let revision = status.header.revision
+            if status.header.clusterID == seed.clusterID {
+                // The cluster that this very backup is made into, on the other nodes, minutes ago: this member joins it. One
+                // that has gone on since, or that this directory is of, is not to be gone back on.
+                let begun = (source.manifest?.revision ?? 0) + (options.bumpRevision ?? 0)
+                guard old.clusterID == seed.clusterID || revision > begun + 50_000 else { continue }
+            } else if !theirs.isEmpty, !theirs.contains(status.header.clusterID) {
+                continue
+            }
+            // etcd that found no data began a new cluster, of the same name even: there is nothing in it to lose.
+            if let manifest = source.manifest, revision < manifest.revision {
+                notes.append(
+                    "\(state.endpoint) serves revision \(revision), before the backup's \(manifest.revision): it has lost its data"
+                )
+                continue
+            }
             // The very member that is to be restored is stopped by the plan; alone it is no quorum to be saved.
             if options.controlPlane, (source.manifest?.members.count ?? 1) == 1 { continue }
             alive.append(state.endpoint)

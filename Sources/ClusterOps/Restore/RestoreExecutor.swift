@@ -17,26 +17,6 @@ package struct RestoreReport: Sendable {
     package var notes: [String] = []
 }
 
-/// What the restore's surroundings do for it; tests put their own there.
-package struct RestoreSurroundings: Sendable {
-    /// Restarts kubelet.
-    package var restartKubelet: @Sendable () async throws -> Void
-    /// How long a pod may take to stop (kubelet's poll of 20 s, a grace period of 30 s, and as much again) and to serve.
-    package var stopLimit: Duration = .seconds(120)
-    package var startLimit: Duration = .seconds(600)
-
-    package init(restartKubelet: @escaping @Sendable () async throws -> Void) { self.restartKubelet = restartKubelet }
-
-    package static let system = RestoreSurroundings {
-        try await cancellable { _ in
-            let code = try ChildProcess.run(["systemctl", "restart", "kubelet"])
-            guard code == 0 else {
-                throw BackupError(.failed, "systemctl restart kubelet ended with status \(code): restart it by hand")
-            }
-        }
-    }
-}
-
 extension RestorePlan {
     /// Does all steps, each written down first. Where one fails, or the process is killed, `resume` goes on from there.
     package func execute(
@@ -118,7 +98,8 @@ struct RestoreExecutor {
             let step = record.steps[journal.done]
             announce?(journal.done, step)
             do {
-                try await perform(step.action, &report)
+                let notes = try await perform(step.action, &report)
+                journal.notes = (journal.notes ?? []) + notes
             } catch {
                 journal.lastProblem = "\(error)"
                 try? writeJournal()
@@ -133,6 +114,8 @@ struct RestoreExecutor {
         let seed = try ClusterIdentity(initialCluster: record.initialCluster, token: record.token)
         report.clusterID = hex16(seed.clusterID)
         report.memberID = hex16(try seed.member(named: record.memberName).id)
+        report.notes = journal.notes ?? []
+        if let aside = report.asideDirectory, !FileSystem.exists(aside) { report.asideDirectory = nil }
         if report.revision == 0 { report.revision = DataDirectory.survey(directory).revision ?? 0 }
         report.snapshotRevision = report.revision - (record.options.bumpRevision ?? 0)
         try? FileSystem.removeTree(record.fetchDirectory)
@@ -140,21 +123,32 @@ struct RestoreExecutor {
         return report
     }
 
-    private func perform(_ action: RestoreStep.Action, _ report: inout RestoreReport) async throws {
+    /// Returns what there is to be said of the step.
+    private mutating func perform(_ action: RestoreStep.Action, _ report: inout RestoreReport) async throws -> [String]
+    {
         switch action {
         case .fetch: try await fetch()
         case .build: try await build()
-        case .putBack: report.notes += try await putBack()
+        case .putBack:
+            let notes = try await putBack()
+            if !notes.isEmpty { journal.hasPutBack = true }
+            return notes
         case .stop(let component): try await stop(component)
         case .proveStopped: try proveStopped()
         case .setAside: try setAside()
         case .activate: try activate()
         case .start(let component): try start(component)
-        case .proveServing: report.revision = try await proveServing()
-        case .disarm: report.notes += try await disarm()
+        case .proveServing:
+            let (revision, notes) = try await proveServing()
+            report.revision = revision
+            return notes
+        case .disarm: return try await disarm()
         case .proveServer: try await proveServer()
         case .restartKubelet: try await surroundings.restartKubelet()
+        case .reviveKubelet: try await reviveKubelet()
+        case .lookForStale: return await lookForStale()
         }
+        return []
     }
 
     private func fetch() async throws {
@@ -211,7 +205,7 @@ struct RestoreExecutor {
     /// Done already where the directory is gone and the other there.
     private func setAside() throws {
         guard let aside = record.asideDirectory else { return }
-        if try FileSystem.status(aside) == nil {
+        if try FileSystem.status(aside) == nil, isUsed {
             try proveStopped()
             try FileSystem.rename(directory, to: aside)
         }
@@ -221,6 +215,10 @@ struct RestoreExecutor {
     private func activate() throws {
         if try FileSystem.status(record.newDirectory) != nil {
             try proveStopped()
+            // A kubelet that saw etcd's manifest once more had a directory made anew, of nothing: kept like the other.
+            if let aside = record.asideDirectory, isUsed {
+                try FileSystem.rename(directory, to: unusedPath(aside))
+            }
             // Only an empty directory is in the way here, and only an empty one is removed.
             if rmdir(directory) != 0 && errno != ENOENT { throw FileError("replace", directory) }
             try FileSystem.rename(record.newDirectory, to: directory)
@@ -229,6 +227,11 @@ struct RestoreExecutor {
         }
         try AtomicFile.syncDirectory(FileSystem.parent(of: directory))
     }
+}
+
+extension RestoreExecutor {
+    /// Whether the data directory is there and holds something.
+    fileprivate var isUsed: Bool { !((try? FileSystem.list(directory)) ?? []).isEmpty }
 }
 
 /// Only one restore at a time works on a directory.

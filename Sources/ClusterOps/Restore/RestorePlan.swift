@@ -20,6 +20,8 @@ package struct RestorePlan: Sendable {
         /// Where manifests are held while their pods are stopped.
         var heldDirectory: String
         var ports: [UInt16]
+        /// The node whose files the bundle holds; nil where that is not known.
+        var bundleOf: String?
     }
 
     let record: Record
@@ -56,8 +58,10 @@ package struct RestorePlan: Sendable {
         _ options: RestoreOptions, destinations: [any Destination] = [], clock: WallClock = .system
     ) async throws -> RestorePlan {
         var options = options
-        let manifestFile = options.kubernetesDirectory + "/manifests/etcd.yaml"
-        let flags = options.controlPlane ? StaticPod.flags(manifestFile) : [:]
+        let held = options.kubernetesDirectory + "/.kops-held-manifests"
+        var flags = options.controlPlane ? StaticPod.flags(options.kubernetesDirectory + "/manifests/etcd.yaml") : [:]
+        // A restore that was taken back, or an operator's own hand, may have left it there.
+        if options.controlPlane, flags.isEmpty { flags = StaticPod.flags(held + "/etcd.yaml") }
         if options.controlPlane, let directory = flags["data-dir"] { options.dataDirectory = directory }
         while options.dataDirectory.count > 1, options.dataDirectory.hasSuffix("/") {
             options.dataDirectory.removeLast()
@@ -79,6 +83,13 @@ package struct RestorePlan: Sendable {
         let source = try await SnapshotSourceFinder.find(
             options.source, from: options.from, cluster: options.cluster, atTime: options.atTime,
             atRevision: options.atRevision, destinations: destinations, fetchInto: fetch)
+        let keys = try options.keyFile.map { try SealingKeys(file: $0) }
+        let preview =
+            options.controlPlane
+            ? try await BundlePreview.read(
+                source, keys: keys, kubernetesDirectory: options.kubernetesDirectory, destinations: destinations) : nil
+        let bundled = StaticPod.flags(text: preview?.etcdManifest ?? "")
+        if flags.isEmpty, bundled["name"] == (options.name ?? hostName()) { flags = bundled }
         let old = DataDirectory.survey(directory)
         let (name, cluster, token) = try identity(options, source, flags)
         let seed = try ClusterIdentity(initialCluster: cluster, token: token)
@@ -89,7 +100,8 @@ package struct RestorePlan: Sendable {
             })
 
         var ports = Set(local.peerURLs.compactMap(EtcdPresence.port))
-        for url in (flags["listen-client-urls"] ?? "").split(separator: ",") {
+        let urls = [flags["listen-client-urls"], flags["listen-metrics-urls"]].compactMap { $0 }.joined(separator: ",")
+        for url in urls.split(separator: ",") {
             if let port = EtcdPresence.port(String(url)) { ports.insert(port) }
         }
         var checks = RestoreChecks(options: options, source: source, old: old, seed: seed, ports: ports)
@@ -97,17 +109,17 @@ package struct RestorePlan: Sendable {
         try checks.age()
         try checks.otherCluster()
         try checks.room(parent)
-        try await checks.quorum()
+        try await checks.quorum(bundled: preview?.clientTLS)
 
-        let existing = try FileSystem.status(directory) != nil
-        let aside = existing && checks.directoryIsUsed ? unusedPath("\(directory).before-\(stamp)") : nil
+        // While the node's pods stop, kubelet may have etcd make a directory yet.
+        let aside =
+            checks.directoryIsUsed || options.controlPlane ? unusedPath("\(directory).before-\(stamp)") : nil
         let record = Record(
             options: options, source: source,
             steps: steps(options, source, aside: aside, flags: flags, revision: source.manifest?.revision),
             memberName: name, initialCluster: cluster, token: token, revision: source.manifest?.revision,
             asideDirectory: aside, newDirectory: "\(directory).kops-new", fetchDirectory: fetch,
-            heldDirectory: options.kubernetesDirectory + "/.kops-held-manifests",
-            ports: checks.isNodesOwn ? ports.sorted() : [])
+            heldDirectory: held, ports: checks.isNodesOwn ? ports.sorted() : [], bundleOf: bundled["name"])
         let notes = checks.notes + others(record, seed, source)
         return RestorePlan(record: record, notes: notes, destinations: destinations, clock: clock)
     }
@@ -154,7 +166,7 @@ package struct RestorePlan: Sendable {
             steps.append(.init(action: action, description: text))
         }
         if source.needsFetching {
-            let names = source.parts.map(\.file) + (source.bundle.map { [$0.file] } ?? [])
+            let names = source.files.map(\.file)
             add(.fetch, "fetch \(names.joined(separator: ", "))")
         }
         let bump = options.bumpRevision.map { "revisions bumped by \($0) and the old ones marked compacted" }
@@ -162,26 +174,28 @@ package struct RestorePlan: Sendable {
             .build,
             "make \(directory).kops-new from the backup and check it whole (\(bump ?? "revisions left as they are"))")
         if options.controlPlane {
-            if source.bundle != nil {
-                add(.putBack, "put back what is missing of \(options.kubernetesDirectory) from the bundle")
-            }
             for component in StaticPod.stopOrder {
                 add(.stop(component: component), "stop \(component): move its manifest away and prove that it ended")
             }
         }
         add(.proveStopped, "prove that no etcd uses \(directory)")
-        if let aside { add(.setAside, "rename \(directory) to \(aside)") }
+        if options.controlPlane, source.bundle != nil {
+            add(.putBack, "put back what is missing of \(options.kubernetesDirectory) from the backup")
+        }
+        if let aside { add(.setAside, "rename \(directory), where there is one, to \(aside)") }
         add(.activate, "rename \(directory).kops-new to \(directory)")
         if options.controlPlane {
+            add(.reviveKubelet, "restart kubelet, where it could not run")
             add(.start(component: "etcd"), "start etcd: put its manifest back")
             let what = revision.map { " at revision \($0 + (options.bumpRevision ?? 0)) or later" } ?? ""
             add(.proveServing, "wait until etcd serves\(what)")
             add(.disarm, "turn off alarms that came with the backup")
             add(.start(component: "kube-apiserver"), "start kube-apiserver")
-            add(.proveServer, "wait until kube-apiserver is live")
+            add(.proveServer, "wait until kube-apiserver is ready")
             add(.start(component: "kube-controller-manager"), "start kube-controller-manager")
             add(.start(component: "kube-scheduler"), "start kube-scheduler")
-            add(.restartKubelet, "restart kubelet")
+            add(.restartKubelet, "restart kubelet, so that it asks for everything anew")
+            add(.lookForStale, "look for nodes and versions that the backup knows and that are no more")
         }
         return steps
     }
@@ -197,9 +211,10 @@ package struct RestorePlan: Sendable {
             let what = record.options.controlPlane ? " --control-plane" : " --data-dir \(record.options.dataDirectory)"
             let bump = record.options.bumpRevision.map { " --bump-revision \($0)" } ?? " --no-bump"
             let from = record.options.from.map { " --from \($0)" } ?? ""
+            let key = record.options.keyFile.map { " --key-file \($0)" } ?? ""
             let backup = source.manifest?.name ?? record.options.source
             notes.append(
-                "on \(name): kops-sidecar restore \(backup)\(from)\(what) --set-aside --name \(name) --initial-cluster '\(record.initialCluster)' --initial-cluster-token \(record.token)\(bump)"
+                "on \(name): kops-sidecar restore \(backup)\(from)\(key)\(what) --set-aside --name \(name) --initial-cluster '\(record.initialCluster)' --initial-cluster-token \(record.token)\(bump)"
             )
         }
         return notes

@@ -20,6 +20,10 @@ package struct RestoreStep: Sendable, Codable, Equatable {
         case disarm
         case proveServer
         case restartKubelet
+        /// Restarts kubelet where it cannot have run.
+        case reviveKubelet
+        /// Reports what the restored cluster believes and is not so.
+        case lookForStale
     }
 
     package var action: Action
@@ -45,4 +49,8 @@ struct RestoreJournal: Codable, Equatable {
     var plan: RestorePlan.Record
     /// What went wrong last.
     var lastProblem: String?
+    /// What the steps that are done had to say.
+    var notes: [String]?
+    /// Files of the node were put back.
+    var hasPutBack: Bool?
 }

@@ -41,10 +41,10 @@ enum SnapshotSourceFinder {
         if source.contains("/") || FileSystem.exists(source) { return try file(source) }
         var places = destinations
         if let from {
-            if from.contains("/") || FileSystem.exists(from) {
+            places = destinations.filter { $0.name == from }
+            if places.isEmpty, from.contains("/") || FileSystem.exists(from) {
                 places = [LocalDestination(name: from, path: from)]
             } else {
-                places = destinations.filter { $0.name == from }
                 guard !places.isEmpty else {
                     throw BackupError(
                         .notFound,

@@ -122,11 +122,16 @@ func sourceFile(_ bytes: Int, seed: UInt64 = 1) throws -> String {
         let place = try await kind.make()
         let path = try sourceFile(24 << 20)
         let begun = Lock(false)
+        let cancelled = Lock(false)
         let task = Task {
-            try await place.put(file: path, as: "big") { _, _ in begun.withLock { $0 = true } }
+            try await place.put(file: path, as: "big") { _, _ in
+                begun.withLock { $0 = true }
+                while !cancelled.withLock({ $0 }) { usleep(1000) }
+            }
         }
         while !begun.withLock({ $0 }) { try await Task.sleep(for: .milliseconds(1)) }
         task.cancel()
+        cancelled.withLock { $0 = true }
         await #expect(throws: (any Error).self) { try await task.value }
         await #expect(throws: (any Error).self) { try await place.put(file: path + "-none", as: "big", progress: nil) }
         #expect(try await place.list().isEmpty)

@@ -146,7 +146,7 @@ final class SSHServer: @unchecked Sendable {
             try runProgram(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "\(directory)/\(key)"])
         }
         try runProgram([
-            "ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "a long word", "-f", "\(directory)/sealed",
+            "ssh-keygen", "-q", "-t", "ed25519", "-N", "a long word", "-f", "\(directory)/sealed",
         ])
         let authorized =
             try FileSystem.readText(directory + "/client.pub") + FileSystem.readText(directory + "/sealed.pub")

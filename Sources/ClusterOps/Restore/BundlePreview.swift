@@ -1,0 +1,77 @@
+import Glibc
+import Platform
+
+/// What a plan needs of the node's files in a backup before anything is brought here: which node's they are, and what to ask
+/// the old members with where the node has lost its own certificates.
+struct BundlePreview: Sendable {
+    var etcdManifest = ""
+    private var files: [String: String] = [:]
+
+    /// Reads the archive, from its destination where it is not here; leaves nothing behind. Nil where there is none.
+    static func read(
+        _ source: SnapshotSource, keys: SealingKeys?, kubernetesDirectory: String, destinations: [any Destination]
+    ) async throws -> BundlePreview? {
+        guard var part = source.bundle else { return nil }
+        var scratch: String?
+        defer { if let scratch { try? FileSystem.removeTree(scratch) } }
+        if let name = part.destination {
+            guard let place = destinations.first(where: { $0.name == name }) else { return nil }
+            let directory = try temporaryDirectory()
+            scratch = directory
+            part.path = directory + "/" + part.file
+            try await place.get(part.file, to: part.path, progress: nil)
+        }
+        var preview = BundlePreview()
+        let root = String(kubernetesDirectory.drop { $0 == "/" })
+        let found = Lock<[String: String]>([:])
+        let wanted = Set((["manifests/etcd.yaml"] + client).map { root + "/" + $0 })
+        let ready = part
+        try await cancellable { isCancelled in
+            try BundleReader.forEach(ready, keys: keys, isCancelled: isCancelled) { entry, read in
+                guard entry.kind == .file, entry.size <= 1 << 20, wanted.contains(entry.path) else { return }
+                let text = String(decoding: try BundleFiles.contents(entry, read), as: UTF8.self)
+                found.withLock { $0[String(entry.path.dropFirst(root.count + 1))] = text }
+            }
+        }
+        preview.files = found.withLock { $0 }
+        preview.etcdManifest = preview.files["manifests/etcd.yaml"] ?? ""
+        return preview
+    }
+
+    private static let client = [
+        "pki/etcd/ca.crt", "pki/etcd/healthcheck-client.crt", "pki/etcd/healthcheck-client.key",
+    ]
+
+    /// For asking etcd as kubeadm's health check does; nil where the archive lacks a file for it.
+    var clientTLS: TLSSettings? {
+        let texts = BundlePreview.client.compactMap { files[$0] }
+        guard texts.count == 3 else { return nil }
+        var tls = TLSSettings()
+        tls.caPEM = texts[0]
+        tls.certPEM = texts[1]
+        tls.keyPEM = texts[2]
+        return tls
+    }
+
+    private static func temporaryDirectory() throws -> String {
+        var template = Array("/tmp/.kops-plan-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw FileError("make a directory in", "/tmp") }
+        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}
+
+enum BundleFiles {
+    /// All of a small file.
+    static func contents(_ entry: TarEntry, _ read: (UnsafeMutableRawBufferPointer) throws -> Int) throws -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: Int(entry.size))
+        var done = 0
+        try bytes.withUnsafeMutableBytes { buffer in
+            while done < buffer.count {
+                let n = try read(UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
+                if n == 0 { break }
+                done += n
+            }
+        }
+        return Array(bytes.prefix(done))
+    }
+}
