@@ -103,13 +103,43 @@ func decodeReceiver(_ section: ConfigSection, _ defaults: NotificationDefaults) 
     let name = section.required("name", section.string("name")) ?? ""
     if name.isEmpty, let at = section.node("name") { section.issues.add(at, "a receiver's name must not be empty") }
     var receiver = ReceiverConfig(name: name)
-    for kind in IntegrationKind.allCases {
+    section.refuse("jira_configs", "notify Jira through a webhook")
+    for kind in IntegrationKind.allCases where kind != .jira {
         for entry in section.sections("\(kind.rawValue)_configs") {
             receiver.integrations.append(decodeIntegration(kind, entry, defaults))
         }
     }
+    if let heartbeat = section.section("heartbeat") { receiver.heartbeat = decodeHeartbeat(heartbeat, receiver) }
     section.finish()
     return receiver
+}
+
+/// `heartbeat: {url, url_file, method, interval, http_config}`; without a URL it is a message through the receiver itself.
+private func decodeHeartbeat(_ section: ConfigSection, _ receiver: ReceiverConfig) -> HeartbeatConfig {
+    var heartbeat = HeartbeatConfig()
+    if let file = section.string("url_file") {
+        heartbeat.url = .file(resolvePath(file, relativeTo: section.node.file))
+        if section.has("url") {
+            section.issues.add(section.node, "\(section.node.path): at most one of url and url_file may be given")
+        }
+    } else if let url = section.string("url") {
+        heartbeat.url = .text(url)
+        if let problem = addressProblem(url), let at = section.node("url") { section.issues.add(at, "url: \(problem)") }
+    }
+    heartbeat.method = section.choice("method", ["GET", "POST", "HEAD", "PUT"]) ?? "GET"
+    heartbeat.interval = section.duration("interval") ?? (heartbeat.url == nil ? 86_400_000 : 60_000)
+    if heartbeat.interval < 1000, let at = section.node("interval") {
+        section.issues.add(at, "a heartbeat's interval must be a second or more")
+    }
+    if let http = section.section("http_config") {
+        heartbeat.http = decodeHTTPClientConfig(http)
+        http.finish()
+    }
+    if heartbeat.url == nil, receiver.integrations.isEmpty {
+        section.issues.add(section.node, "a heartbeat without a url goes through the receiver, which has nothing")
+    }
+    section.finish()
+    return heartbeat
 }
 
 private func decodeIntegration(

@@ -23,6 +23,8 @@ package struct SidecarConfig: Sendable {
     package var etcd = EtcdOptions()
     package var backup: BackupOptions?
     package var notifications: NotificationsConfig?
+    /// External Alertmanagers that get every alert too.
+    package var alerting: AlertingConfig?
     /// The file's YAML, secrets replaced.
     package var redacted = ""
     /// What is allowed and yet may be a mistake, such as a pattern that no file matches.
@@ -97,6 +99,7 @@ extension SidecarConfig {
             root.section("backup"), cluster: cluster.name, workDirectory: storage.path, issues)
         decodeRuleFiles(root, issues)
         decodeNotificationSections(root, issues)
+        alerting = decodeAlertingConfig(root.section("alerting"))
         if let jobs = root.section("jobs") {
             if jobs.choice("leader", ["lease", "off"]) == "lease", let at = jobs.node("leader") {
                 issues.add(
@@ -111,7 +114,6 @@ extension SidecarConfig {
     }
 
     private static let unsupported = [
-        ("alerting", "alerts go to the receivers under notifications"),
         ("remote_write", "samples stay in the local store in this version"),
         ("remote_read", "queries read the local store in this version"),
         ("tracing", "this program sends no traces"),

@@ -50,6 +50,7 @@ package final class SidecarService: Sendable {
     private let rules: RuleManager
     private let jobs: JobRunner
     private let notifications: NotificationService
+    private let outlets: AlertOutlets
     private let notifier: HTTPClient
     private let http: HTTPClient
     private let queries: WorkerPool
@@ -106,7 +107,7 @@ package final class SidecarService: Sendable {
         let notifier = HTTPClient(name: "kops-notify", maxConnectionsPerHost: 8)
         let notifications: NotificationService
         do {
-            let configured = try config.notifications ?? NotificationsConfig.logOnly()
+            let configured = try config.effectiveNotifications()
             notifications = try NotificationService(
                 config: configured.alertmanager, templates: configured.templates,
                 storePath: FileSystem.resolve("notifications.sqlite", in: config.storage.path),
@@ -115,18 +116,23 @@ package final class SidecarService: Sendable {
             throw StartFailure(kind: .failed, lines: ["notifications: \(error)"])
         }
         let external = Lock(config.global.externalLabels)
+        let discovery = DiscoveryEnvironment(
+            client: http, clock: clock, log: log, metrics: metrics,
+            parseTargets: { try parseTargetGroups($0, file: $1) })
+        let outlets = AlertOutlets(
+            notifications: notifications,
+            sender: AlertSender(discovery: discovery, client: notifier, clock: clock, metrics: metrics, log: log),
+            external: external)
+        self.outlets = outlets
         scraper = ScrapeManager(
             ScrapeEnvironment(
-                appender: store, client: http,
-                discovery: DiscoveryEnvironment(
-                    client: http, clock: clock, log: log, metrics: metrics,
-                    parseTargets: { try parseTargetGroups($0, file: $1) }),
+                appender: store, client: http, discovery: discovery,
                 clock: clock, metrics: metrics, log: log, ownMetrics: { metrics.expose() },
                 userAgent: "kops-sidecar/\(productVersion)"))
         rules = RuleManager(
             RuleEnvironment(
                 engine: engine, source: store, appender: store,
-                notify: { notifications.post(withExternalLabels($0, external.withLock { $0 })) }, clock: clock,
+                notify: { outlets.send($0) }, clock: clock,
                 metrics: metrics, log: log))
         self.notifications = notifications
         self.notifier = notifier
@@ -168,9 +174,10 @@ package final class SidecarService: Sendable {
         for warning in config.warnings { log.warning("configuration", metadata: ["finding": "\(warning)"]) }
         scraper.apply(config.scrapeConfigs)
         external.withLock { $0 = config.global.externalLabels }
-        let notify = try config.notifications ?? NotificationsConfig.logOnly()
+        let notify = try config.effectiveNotifications()
         notifications.apply(
             notify.alertmanager, templates: notify.templates, externalURL: Self.externalURL(config.http))
+        outlets.sender.apply(config.alerting ?? AlertingConfig())
         rules.apply(
             config.ruleGroups, externalLabels: config.global.externalLabels, externalURL: Self.externalURL(config.http))
         jobs.apply(try backupJobs(backup, config.backup))
@@ -297,6 +304,7 @@ package final class SidecarService: Sendable {
                     .init(service: Part("scraper") { [scraper] in try await scraper.run() }),
                     .init(service: Part("rules") { [rules] in try await rules.run() }),
                     .init(service: Part("notifications") { [notifications] in try await notifications.run() }),
+                    .init(service: Part("alertmanagers") { [outlets] in try await outlets.sender.run() }),
                     .init(service: Part("jobs") { [jobs] in try await jobs.run() }),
                     .init(service: Part("housekeeping") { [self] in await housekeeping() }),
                     .init(service: server),
@@ -380,6 +388,7 @@ package final class SidecarService: Sendable {
             + TargetRoutes { [scraper] in scraper.targets() }.routes
             + RuleRoutes { [rules] in rules.status() }.routes
             + AlertmanagerRoutes(notifications, clock: clock).routes
+            + AlertmanagersRoute { [outlets] in outlets.sender.snapshot }.routes
             + RemoteWriteRoutes(store, metrics: metrics, isEnabled: options.enableRemoteWriteReceiver).routes
             + StoreRoutes(store, pool: queries).routes
             + KopsRoutes(

@@ -5,9 +5,16 @@ import Subprocess
 
 /// Sends one message by the way it says.
 struct MessageSender: Sendable {
+    /// When a try is broken off: the group's next flush is due. Milliseconds since 1970.
+    let deadline: Int64
     let client: HTTPClient
     let clock: WallClock
     let log: Logger
+
+    private func bounded(_ limit: Duration?) -> Duration {
+        let left = Duration.milliseconds(max(1, deadline - clock.nowMilliseconds()))
+        return limit.map { min($0, left) } ?? left
+    }
 
     func send(_ message: Outgoing, oauth2 config: HTTPClientConfig) async -> DeliveryOutcome {
         switch message {
@@ -20,6 +27,8 @@ struct MessageSender: Sendable {
             return await execute(command, arguments, environment, input, timeout)
         case .withToken(let tokenRequest, let makeRequest):
             do {
+                var tokenRequest = tokenRequest
+                tokenRequest.timeout = bounded(tokenRequest.timeout)
                 let answer = try await client.send(tokenRequest)
                 guard let token = jsonText("access_token", in: answer.bodyText) else {
                     return .failed(
@@ -34,6 +43,7 @@ struct MessageSender: Sendable {
 
     private func http(_ request: HTTPRequest, _ check: HTTPCheck, _ config: HTTPClientConfig) async -> DeliveryOutcome {
         var request = request
+        request.timeout = bounded(request.timeout)
         if config.oauth2 != nil {
             do {
                 var bare = HTTPClientConfig()
@@ -57,6 +67,8 @@ struct MessageSender: Sendable {
     }
 
     private func deliver(_ mail: MailRequest) async -> DeliveryOutcome {
+        var mail = mail
+        mail.timeout = bounded(mail.timeout)
         do {
             try await client.sendMail(mail)
             return .done
@@ -84,7 +96,7 @@ struct MessageSender: Sendable {
                         after: nil)
                 }
                 group.addTask {
-                    try await Task.sleep(for: .milliseconds(timeout))
+                    try await Task.sleep(for: bounded(.milliseconds(timeout)))
                     return nil
                 }
                 let first = try await group.next() ?? nil

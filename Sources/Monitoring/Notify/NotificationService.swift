@@ -1,5 +1,6 @@
 import Glibc
 package import Logging
+import MetricModel
 package import Platform
 
 /// From alerts to messages: keeps the pipeline's state, makes it durable, sends what is due and tries again what failed.
@@ -14,11 +15,24 @@ package final class NotificationService: Sendable {
         var templates: NotificationTemplates
         var externalURL: String
         var unsaved: [NotificationAction] = []
-        var waiting: [Delivery] = []
+        /// By channel, in the order in which they came. At most one for each group and integration.
+        var waiting: [Channel: [Delivery]] = [:]
+        var active: [Channel: Int] = [:]
         var isRunning = false
         var tasks: [Int: Task<Void, Never>] = [:]
-        var nextTask = 0
     }
+
+    /// What a slow or dead receiver holds up: itself alone.
+    private struct Channel: Hashable {
+        let receiver: String
+        let kind: String
+        let index: Int
+
+        init(_ key: LogKey) { (receiver, kind, index) = (key.receiver, key.kind, key.index) }
+    }
+
+    /// Messages of a channel that are under way at once; more wait their turn.
+    private static let channelWidth = 8
 
     private let state: Lock<State>
     private let store: NotificationStore
@@ -111,7 +125,7 @@ package final class NotificationService: Sendable {
         state.withLock { state in
             for action in state.core.handle(event, now: now) {
                 if case .deliver(let delivery) = action {
-                    state.waiting.append(delivery)
+                    state.waiting[Channel(delivery.key), default: []].append(delivery)
                 } else {
                     state.unsaved.append(action)
                 }
@@ -149,6 +163,9 @@ package final class NotificationService: Sendable {
     package func run() async throws {
         state.withLock { $0.isRunning = true }
         startDeliveries()
+        let heartbeats = Heartbeats(service: self, client: client, clock: clock, metrics: metrics, log: log)
+        let beating = Task.detached { await heartbeats.run() }
+        defer { beating.cancel() }
         while !Task.isCancelled {
             let deadline = state.withLock { $0.core.nextDeadline }
             let now = clock.nowMilliseconds()
@@ -169,11 +186,15 @@ package final class NotificationService: Sendable {
     private func startDeliveries() {
         state.withLock { state in
             guard state.isRunning else { return }
-            for delivery in state.waiting {
-                let id = delivery.id
-                state.tasks[id] = Task.detached { [weak self] in await self?.deliver(delivery) }
+            for (channel, waiting) in state.waiting {
+                let free = Self.channelWidth - state.active[channel, default: 0]
+                guard free > 0 else { continue }
+                for delivery in waiting.prefix(free) {
+                    state.active[channel, default: 0] += 1
+                    state.tasks[delivery.id] = Task.detached { [weak self] in await self?.deliver(delivery) }
+                }
+                state.waiting[channel] = waiting.count > free ? Array(waiting.dropFirst(free)) : nil
             }
-            state.waiting = []
         }
     }
 
@@ -193,7 +214,12 @@ package final class NotificationService: Sendable {
                     "reason": "\(reason.rawValue)", "error": "\(message)",
                 ])
         }
-        state.withLock { $0.tasks[delivery.id] = nil }
+        state.withLock { state in
+            state.tasks[delivery.id] = nil
+            let channel = Channel(delivery.key)
+            let left = state.active[channel, default: 1] - 1
+            state.active[channel] = left > 0 ? left : nil
+        }
         let succeeded = failure == nil
         try? await WorkerPool.blocking.run { [self] in handle(.delivered(delivery.id, success: succeeded)) }
     }
@@ -201,6 +227,9 @@ package final class NotificationService: Sendable {
     /// Tries until it is delivered, refused for good or too late; nil for delivered.
     private func attempts(_ delivery: Delivery) async -> (FailureReason, String)? {
         var wait = firstRetry
+        if clock.nowMilliseconds() > delivery.deadline {
+            return (.queueFull, "it waited its turn until the group's next flush was due")
+        }
         while true {
             let reason: FailureReason
             let message: String
@@ -212,6 +241,10 @@ package final class NotificationService: Sendable {
             }
             let pause = max(wait, after ?? 0)
             if Task.isCancelled || clock.nowMilliseconds() + pause > delivery.deadline { return (reason, message) }
+            metrics.counter(
+                "kops_notification_retries_total", "Notifications tried again after a failure.",
+                labels: [("receiver", delivery.key.receiver), ("integration", delivery.key.kind)]
+            ).add()
             log.warning(
                 "a notification is tried again",
                 metadata: [
@@ -225,24 +258,57 @@ package final class NotificationService: Sendable {
 
     private func attempt(_ delivery: Delivery) async -> DeliveryOutcome {
         let (templates, externalURL) = state.withLock { ($0.templates, $0.externalURL) }
-        let builder = MessageBuilder(delivery, externalURL: externalURL) { try templates.render($0, html: $1, $2) }
         let messages: [Outgoing]
+        let problems: [String]
         do {
-            messages = try builder.messages()
+            // Rendering a thousand alerts is work, and secrets come from files.
+            (messages, problems) = try await WorkerPool.blocking.run {
+                let builder = MessageBuilder(delivery, externalURL: externalURL) {
+                    try templates.render($0, html: $1, $2)
+                }
+                return (try builder.messages(), builder.text.errors)
+            }
         } catch {
             return .failed(reason: .configuration, message: "\(error)")
         }
-        for error in builder.text.errors {
+        for error in problems {
             log.warning(
                 "a template could not be rendered; its error stands in the message",
                 metadata: ["receiver": "\(delivery.key.receiver)", "error": "\(error)"])
         }
-        let sender = MessageSender(client: client, clock: clock, log: log)
+        let sender = MessageSender(deadline: delivery.deadline, client: client, clock: clock, log: log)
         for message in messages {
             let outcome = await sender.send(message, oauth2: delivery.integration.http)
             if outcome != .done { return outcome }
         }
         return .done
+    }
+}
+
+extension NotificationService {
+    // MARK: heartbeats
+
+    func lastHeartbeat(_ receiver: String) -> Int64? { read { $0.lastHeartbeat(receiver) } }
+
+    func recordHeartbeat(_ receiver: String, at time: Int64) {
+        state.withLock { state in
+            let actions = state.core.recordHeartbeat(receiver, at: time)
+            state.unsaved += actions
+        }
+        save()
+    }
+
+    /// Sends one alert to one integration, past routes and log; what went wrong, or nil.
+    func tell(_ receiver: ReceiverConfig, _ integration: IntegrationConfig, _ index: Int, _ alert: RoutedAlert) async
+        -> String?
+    {
+        let now = clock.nowMilliseconds()
+        let key = LogKey(group: "heartbeat", receiver: receiver.name, kind: integration.kind.rawValue, index: index)
+        let delivery = Delivery(
+            id: 0, key: key, integration: integration, groupLabels: Labels([("alertname", "Heartbeat")]),
+            alerts: [NotifiedAlert(alert: alert, resolved: false)], flushedAt: now, deadline: now + 30_000,
+            entry: LogEntry(firing: [], resolved: [], at: now, expiresAt: now))
+        return await attempts(delivery).map { "\($0.0.rawValue): \($0.1)" }
     }
 }
 

@@ -92,7 +92,7 @@ package struct NotificationCore {
     private var deliveries: [Int: (group: GroupID, delivery: Delivery)] = [:]
     private var sequence = 0
     private var nextMaintenance: Int64
-    private var isLeader = true
+    package private(set) var isLeader = true
     package private(set) var refusedAlerts = 0
     /// Earliest thing to do, as far as is known; may be too early, never too late.
     package private(set) var nextDeadline: Int64
@@ -421,6 +421,22 @@ package struct NotificationCore {
     package mutating func expireSilence(_ id: String, now: Int64) -> [NotificationAction]? {
         guard silences.all[id] != nil else { return nil }
         return silences.expire(id, now: now).map { [.saveSilence($0)] } ?? []
+    }
+
+    // MARK: heartbeats
+
+    private static func heartbeatKey(_ receiver: String) -> LogKey {
+        LogKey(group: "heartbeat", receiver: receiver, kind: "heartbeat", index: 0)
+    }
+
+    /// When a receiver was last sent its heartbeat as a message, as far as is known.
+    package func lastHeartbeat(_ receiver: String) -> Int64? { log[Self.heartbeatKey(receiver)]?.at }
+
+    package mutating func recordHeartbeat(_ receiver: String, at time: Int64) -> [NotificationAction] {
+        let interval = receivers[receiver]?.heartbeat?.interval ?? 0
+        let entry = LogEntry(firing: [], resolved: [], at: time, expiresAt: time + max(2 * interval, LogEntry.retention))
+        log[Self.heartbeatKey(receiver)] = entry
+        return [.saveLog(Self.heartbeatKey(receiver), entry)]
     }
 
     // MARK: what the API shows

@@ -1,0 +1,226 @@
+import Glibc
+import Platform
+import Testing
+
+/// A sidecar and receivers that behave well and badly, on loopback.
+private final class Receivers {
+    let directory: String
+    let ports: [Int]
+    var programs: [Program] = []
+    var sidecar: Program?
+    let http = HTTPClient(name: "e2e-receivers")
+
+    init() throws {
+        directory = try scratch()
+        ports = try freePorts(4)
+    }
+
+    deinit {
+        http.shutdown()
+        try? FileSystem.removeTree(directory)
+    }
+
+    var url: String { "http://127.0.0.1:\(ports[0])" }
+
+    func write(_ text: String, _ name: String) throws {
+        try AtomicFile.write(Array(text.utf8), to: directory + "/" + name)
+    }
+
+    func startSink(_ port: Int, _ name: String) throws {
+        programs.append(
+            try Program(
+                ["/usr/bin/python3", root + "/Tests/EndToEndTests/receivers.py", "http", "\(port)"],
+                log: "\(directory)/\(name)"))
+    }
+
+    func startSidecar() async throws {
+        let sidecar = try Program(
+            [binary, "run", "--config", directory + "/kops-sidecar.yaml"], log: directory + "/sidecar.log")
+        self.sidecar = sidecar
+        try await until("ready") {
+            if let status = sidecar.exitStatus { throw TestProblem("it ended with \(status): \(sidecar.text)") }
+            return (try? await request("GET", "/-/ready", nil))?.status == 200
+        }
+    }
+
+    func request(_ method: String, _ path: String, _ body: String?) async throws -> HTTPResponse {
+        var request = HTTPRequest(method, url + path)
+        request.timeout = .seconds(30)
+        if let body {
+            request.body = Array(body.utf8)
+            request.headers = [("Content-Type", "application/json")]
+        }
+        return try await http.send(request)
+    }
+
+    func post(_ labels: String) async throws {
+        #expect(try await request("POST", "/api/v2/alerts", "[{\"labels\":{\(labels)}}]").status == 200)
+    }
+
+    /// The lines of a sink's log that tell of a path.
+    func requests(_ path: String, in name: String = "sink") -> [String] {
+        let text = (try? FileSystem.readText("\(directory)/\(name)", maxBytes: 64 << 20)) ?? ""
+        return text.split(separator: "\n").map(String.init).filter {
+            $0.split(separator: " ", maxSplits: 3).dropFirst().first.map(String.init) == path
+        }
+    }
+
+    func time(_ line: String?) -> Double { Double(line?.split(separator: " ").first ?? "") ?? 0 }
+
+    func metric(_ start: String) async throws -> String? {
+        try await request("GET", "/metrics", nil).bodyText.split(separator: "\n").map(String.init).first {
+            $0.hasPrefix(start)
+        }
+    }
+}
+
+@Suite(.serialized, .enabled(if: isInstalled("python3"), "python3 must be installed: scripts/deps test"))
+struct NotificationDeliveryTests {
+    /// What answers badly is tried again, given up or waited for, each alone; what is killed goes on where it was.
+    @Test func badReceiversCostOnlyThemselvesAndAKillLosesNothing() async throws {
+        let scene = try Receivers()
+        let sink = "http://127.0.0.1:\(scene.ports[1])"
+        let late = "http://127.0.0.1:\(scene.ports[2])"
+        func receiver(_ name: String, _ url: String) -> String {
+            "{name: \(name), webhook_configs: [{url: '\(url)'}]}"
+        }
+        try scene.write(
+            """
+            global: {evaluation_interval: 1s}
+            http: {listen: "127.0.0.1:\(scene.ports[0])"}
+            storage: {path: \(scene.directory)/data}
+            rule_files: [rules.yaml]
+            alerting:
+              alert_relabel_configs: [{action: labeldrop, regex: secret}]
+              alertmanagers:
+                - path_prefix: /am
+                  static_configs: [{targets: ["127.0.0.1:\(scene.ports[1])", "dropped:1"]}]
+                  relabel_configs: [{action: drop, source_labels: [__address__], regex: 'dropped:.*'}]
+            notifications:
+              route:
+                receiver: ok
+                group_by: [alertname]
+                group_wait: 100ms
+                group_interval: 3s
+                repeat_interval: 4h
+                routes:
+                  - {receiver: flaky, matchers: [kind="all"], continue: true}
+                  - {receiver: busy, matchers: [kind="all"], continue: true}
+                  - {receiver: refuse, matchers: [kind="all"], continue: true}
+                  - {receiver: hang, matchers: [kind="all"], continue: true}
+                  - {receiver: late, matchers: [kind="all"], continue: true}
+                  - {receiver: ok, matchers: [kind="all"]}
+              receivers:
+                - \(receiver("flaky", "\(sink)/flaky/2"))
+                - \(receiver("busy", "\(sink)/busy"))
+                - \(receiver("refuse", "\(sink)/refuse"))
+                - \(receiver("hang", "\(sink)/hang"))
+                - \(receiver("late", "\(late)/late"))
+                - name: ok
+                  webhook_configs: [{url: '\(sink)/ok'}]
+                  heartbeat: {url: '\(sink)/ping', interval: 1s, method: POST}
+                - name: beating
+                  webhook_configs: [{url: '\(sink)/beat'}]
+                  heartbeat: {interval: 1h}
+            """, "kops-sidecar.yaml")
+        try scene.write(
+            "groups: [{name: g, rules: [{alert: Always, expr: vector(1), labels: {secret: x, kept: y}}]}]", "rules.yaml")
+        try scene.startSink(scene.ports[1], "sink")
+        try await scene.startSidecar()
+        try await scene.post("\"alertname\":\"A\",\"kind\":\"all\"")
+
+        try await until("the good one is told at once") { scene.requests("/ok").contains { $0.contains("\"A\"") } }
+        try await until("the flaky one is told at the third try") { scene.requests("/flaky/2").count == 3 }
+        try await until("the busy one is told at the second try") { scene.requests("/busy").count == 2 }
+        let busy = scene.requests("/busy").map(scene.time)
+        #expect(busy[1] - busy[0] >= 1, "it waited as long as it was asked to")
+        try await until("the refusing one is asked once a flush") { scene.requests("/refuse").count >= 2 }
+        let refused = scene.requests("/refuse").map(scene.time)
+        #expect(refused[1] - refused[0] > 2.5, "a refusal is not tried again at once")
+        #expect(scene.requests("/hang").count == 1)
+        #expect(
+            try await scene.metric(
+                "kops_notifications_failed_total{receiver=\"refuse\",integration=\"webhook\",reason=\"clientError\"}")
+                != nil)
+        #expect(try await scene.metric("kops_notification_retries_total{receiver=\"flaky\"") != nil)
+
+        try await until("the external Alertmanager is told by the rule, relabelled") {
+            scene.requests("/am/api/v2/alerts").contains { $0.contains("\"kept\":\"y\"") && !$0.contains("secret") }
+        }
+        let alertmanagers = try await scene.request("GET", "/api/v1/alertmanagers", nil).bodyText
+        #expect(alertmanagers.contains("\"activeAlertmanagers\":[{\"url\":\"\(sink)/am/api/v2/alerts\"}]"))
+        #expect(try await scene.metric("prometheus_notifications_alertmanagers_discovered 1") != nil)
+
+        try await until("the heart beats by URL") { scene.requests("/ping").count >= 3 }
+        try await until("and by message") { scene.requests("/beat").count == 1 }
+        #expect(scene.requests("/beat").first?.contains("Heartbeat") == true)
+
+        // Killed while the late one has not been reached: it hears of the alert all the same, the others not again.
+        let told = scene.requests("/flaky/2").count
+        scene.sidecar?.stop(SIGKILL)
+        try scene.startSink(scene.ports[2], "late")
+        try await scene.startSidecar()
+        try await until("the late one is told after the kill") { !scene.requests("/late", in: "late").isEmpty }
+        try await until("the refusing one is still asked") { scene.requests("/refuse").count > refused.count + 1 }
+        #expect(scene.requests("/flaky/2").count == told, "who was told is not told again")
+        #expect(scene.requests("/late", in: "late").count == 1)
+        #expect(scene.requests("/beat").count == 1, "a message heartbeat keeps its interval over a restart")
+        #expect(scene.sidecar?.stop() == 0)
+    }
+
+    @Test(
+        .enabled(if: isInstalled("openssl"), "openssl must be installed: scripts/deps test"))
+    func mailGoesOverStartTLSWithAPasswordAndNotWithout() async throws {
+        let scene = try Receivers()
+        let made = try shell(
+            "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout \(scene.directory)/key.pem -out \(scene.directory)/cert.pem"
+        )
+        #expect(made.status == 0, "\(made.output)")
+        try scene.write("secret\n", "password")
+        func receiver(_ name: String, _ password: String, _ more: String) -> String {
+            """
+            - name: \(name)
+              email_configs:
+                - {to: 'Ops <ops@example.org>, second@example.org', from: kops@example.org, smarthost: '127.0.0.1:\(scene.ports[1])',
+                   auth_username: kops, \(password), send_resolved: true, tls_config: {ca_file: cert.pem}, \(more)}
+            """.split(separator: "\n").map { "      " + $0 }.joined(separator: "\n")
+        }
+        try scene.write(
+            """
+            http: {listen: "127.0.0.1:\(scene.ports[0])"}
+            storage: {path: \(scene.directory)/data}
+            notifications:
+              route: {receiver: good, group_by: [alertname], group_wait: 100ms, group_interval: 2s, routes: [{receiver: bad, matchers: [k=bad]}]}
+              receivers:
+            \(receiver("good", "auth_password_file: password", "text: 'plain {{ .Status }} ü', threading: {enabled: true}"))
+            \(receiver("bad", "auth_password: wrong", "html: x"))
+            """, "kops-sidecar.yaml")
+        scene.programs.append(
+            try Program(
+                [
+                    "/usr/bin/python3", root + "/Tests/EndToEndTests/receivers.py", "mail", "\(scene.ports[1])",
+                    scene.directory + "/cert.pem", scene.directory + "/key.pem",
+                ], log: scene.directory + "/mail"))
+        func mail() -> String { (try? FileSystem.readText(scene.directory + "/mail")) ?? "" }
+        try await until("the mail server serves") { mail().contains("serving") }
+        try await scene.startSidecar()
+        try await scene.post("\"alertname\":\"Müde\"")
+        try await scene.post("\"alertname\":\"B\",\"k\":\"bad\"")
+        try await until("the mail came, over TLS and as the user") {
+            mail().contains("TLS True USER kops TO ['ops@example.org', 'second@example.org']")
+        }
+        let text = mail()
+        for part in [
+            "Content-Type: text/plain; charset=UTF-8", "Content-Type: text/html; charset=UTF-8", "plain firing =C3=BC",
+            "Auto-Submitted: auto-generated", "In-Reply-To: <alert-", "multipart/alternative",
+        ] {
+            #expect(text.contains(part), "\(part)")
+        }
+        try await until("the wrong password is told") {
+            try await scene.metric("kops_notification_retries_total{receiver=\"bad\",integration=\"email\"") != nil
+        }
+        let log = scene.sidecar?.text ?? ""
+        #expect(!log.contains("wrong") && !log.contains("secret"), "no password stands in the log")
+        #expect(scene.sidecar?.stop() == 0)
+    }
+}
