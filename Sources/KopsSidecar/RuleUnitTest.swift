@@ -7,24 +7,29 @@ import PromQL
 /// Unit tests of rules in promtool's file format: series are written down, rules evaluated over them, alerts and
 /// expressions compared.
 package enum RuleUnitTest {
-    /// Runs a file's tests, those groups only whose name one of `groups` matches where any are given. Every problem is a
-    /// text of one or more lines; none means that all passed.
-    package static func run(_ file: String, groups wanted: [String] = []) -> [String] {
+    /// What came of a file's tests. Every problem is a text of one or more lines; none means that all passed.
+    package struct Outcome: Sendable {
+        package var problems: [String] = []
+        package var warnings: [String] = []
+    }
+
+    /// Runs a file's tests, those groups only whose name one of `groups` matches where any are given.
+    package static func run(_ file: String, groups wanted: [String] = []) -> Outcome {
         let issues = ConfigIssues()
         do {
             guard let node = try ConfigNode.read(file: file), let section = ConfigSection(node, issues) else {
-                return ["\(file) has no tests"]
+                return Outcome(problems: ["\(file) has no tests"])
             }
             let patterns = try wanted.map { try LabelMatcher("name", .regex, $0) }
             let suite = Suite(section, file)
-            if !issues.all.isEmpty { return issues.all.map(\.description) }
-            var problems: [String] = []
+            if !issues.all.isEmpty { return Outcome(problems: issues.all.map(\.description)) }
+            var outcome = Outcome(warnings: suite.warnings)
             for test in suite.tests where patterns.isEmpty || patterns.contains(where: { $0.matches(test.name) }) {
-                problems += test.run(suite)
+                outcome.problems += test.run(suite)
             }
-            return problems
+            return outcome
         } catch {
-            return ["\(error)"]
+            return Outcome(problems: ["\(error)"])
         }
     }
 }
@@ -35,6 +40,7 @@ private struct Suite {
     var order: [String]
     var fuzzy: Bool
     var tests: [Test] = []
+    var warnings: [String] = []
 
     init(_ section: ConfigSection, _ file: String) {
         interval = section.duration("evaluation_interval") ?? 60_000
@@ -43,9 +49,7 @@ private struct Suite {
         for pattern in section.strings("rule_files") ?? [] {
             let path = resolvePath(pattern, relativeTo: file)
             let files = FileSystem.glob(path)
-            if files.isEmpty {
-                section.issues.add(section.node("rule_files") ?? section.node, "no file matches \(path)")
-            }
+            if files.isEmpty { warnings.append("no file matches pattern \(pattern)") }
             for found in files {
                 rules += decodeRuleFile(found, defaultInterval: interval, issues: section.issues)
             }
@@ -255,7 +259,8 @@ private struct Test {
     }
 
     private func equal(_ a: Double, _ b: Double, fuzzy: Bool) -> Bool {
-        if a == b || a.isNaN && b.isNaN { return true }
+        // As for promtool, NaN equals nothing.
+        if a == b { return true }
         return fuzzy && abs(a - b) <= 1e-15 * max(abs(a), abs(b))
     }
 }

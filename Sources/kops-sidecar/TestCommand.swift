@@ -58,12 +58,13 @@ struct TestRulesCommand: AsyncParsableCommand {
         var failed: [String] = []
         for file in files {
             print("Unit Testing:  \(file)")
-            let problems = RuleUnitTest.run(file, groups: run)
-            if problems.isEmpty {
+            let outcome = RuleUnitTest.run(file, groups: run)
+            for warning in outcome.warnings { print("  WARNING: \(warning)") }
+            if outcome.problems.isEmpty {
                 print("  SUCCESS")
             } else {
                 print("  FAILED:")
-                for problem in problems { print("    \(problem)") }
+                for problem in outcome.problems { print("    \(problem)") }
                 failed.append(file)
             }
             print("")

@@ -124,7 +124,8 @@ struct NotificationDeliveryTests {
                   heartbeat: {interval: 1h}
             """, "kops-sidecar.yaml")
         try scene.write(
-            "groups: [{name: g, rules: [{alert: Always, expr: vector(1), labels: {secret: x, kept: y}}]}]", "rules.yaml")
+            "groups: [{name: g, rules: [{alert: Always, expr: vector(1), labels: {secret: x, kept: y}}]}]", "rules.yaml"
+        )
         try scene.startSink(scene.ports[1], "sink")
         try await scene.startSidecar()
         try await scene.post("\"alertname\":\"A\",\"kind\":\"all\"")

@@ -110,7 +110,7 @@ package final class ConfigSection {
 
     package func double(_ key: String) -> Double? {
         guard let node = node(key) else { return nil }
-        guard let text = node.scalar, let number = Double(text) else {
+        guard let text = node.scalar, let number = yamlNumber(text) else {
             issues.add(node, "\(node.path) must be a number, not \(node.kind)")
             return nil
         }
@@ -180,6 +180,16 @@ package final class ConfigSection {
             if known.contains(name) { continue }
             issues.add(key, "unknown key \(value.path)\(didYouMean(name, known.sorted()))")
         }
+    }
+}
+
+/// A number, with YAML's ways to write those that are none.
+private func yamlNumber(_ text: String) -> Double? {
+    switch text.lowercased() {
+    case ".inf", "+.inf": .infinity
+    case "-.inf": -.infinity
+    case ".nan": .nan
+    default: Double(text)
     }
 }
 

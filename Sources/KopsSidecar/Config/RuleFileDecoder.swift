@@ -88,7 +88,14 @@ private func decodeRule(_ section: ConfigSection, shared: Labels, features: Prom
     do {
         let expr = try parseExpression(text, features: features)
         var builder = LabelsBuilder(shared)
-        for (label, value) in labels.pairs { builder.set(label, value) }
+        var removed: [String] = []
+        for (label, value) in section.stringMap("labels") ?? [] {
+            builder.set(label, value)
+            if value.isEmpty {
+                builder.remove(label)
+                removed.append(label)
+            }
+        }
         if let at = section.node("expr"), expr.valueType == .matrix || expr.valueType == .string {
             issues.add(
                 at, "rule \"\(name)\" must yield a vector or a scalar, its expression is a \(expr.valueType.documented)"
@@ -98,7 +105,7 @@ private func decodeRule(_ section: ConfigSection, shared: Labels, features: Prom
             name: name,
             kind: alert == nil
                 ? .record : .alert(hold: hold ?? 0, keepFiringFor: keep ?? 0, annotations: annotations),
-            expr: expr, labels: builder.labels())
+            expr: expr, labels: builder.labels(), removedLabels: removed.sorted())
     } catch {
         if let at = section.node("expr") { issues.add(at, "rule \"\(name)\": could not parse expression: \(error)") }
         return nil

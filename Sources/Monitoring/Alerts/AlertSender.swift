@@ -42,10 +42,13 @@ package final class AlertSender: Sendable {
         (wakes, wake) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
         metrics.onCollect { [weak self] writer in
             guard let self else { return }
-            let (config, waiting, found) = state.withLock { ($0.config, $0.queue.count, Set($0.urls.values.joined()).count) }
+            let (config, waiting, found) = state.withLock {
+                ($0.config, $0.queue.count, Set($0.urls.values.joined()).count)
+            }
             if config.alertmanagers.isEmpty { return }
             writer.write(
-                "prometheus_notifications_queue_length", "Alerts that wait to be sent to Alertmanagers.", Double(waiting))
+                "prometheus_notifications_queue_length", "Alerts that wait to be sent to Alertmanagers.",
+                Double(waiting))
             writer.write(
                 "prometheus_notifications_queue_capacity", "Alerts that may wait to be sent to Alertmanagers.",
                 Double(AlertSender.capacity))
@@ -160,7 +163,9 @@ package final class AlertSender: Sendable {
         let taken = await withTaskGroup(of: Bool.self) { group in
             for (index, set) in config.alertmanagers.enumerated() {
                 let alerts = batch.compactMap { alert -> PostedAlert? in
-                    guard let labels = relabel(alert.labels, with: set.alertRelabel), !labels.isEmpty else { return nil }
+                    guard let labels = relabel(alert.labels, with: set.alertRelabel), !labels.isEmpty else {
+                        return nil
+                    }
                     var alert = alert
                     alert.labels = labels
                     return alert

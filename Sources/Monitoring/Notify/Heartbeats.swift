@@ -81,7 +81,10 @@ struct Heartbeats: Sendable {
         RoutedAlert(
             labels: Labels([("alertname", "Heartbeat"), ("severity", "none"), ("instance", machineName())]),
             annotations: Labels([
-                ("summary", "The sidecar on \(machineName()) lives and reaches this channel; its silence would be the alarm")
+                (
+                    "summary",
+                    "The sidecar on \(machineName()) lives and reaches this channel; its silence would be the alarm"
+                )
             ]), startsAt: now, endsAt: now + 60_000, generatorURL: "", updatedAt: now, timesOut: false)
     }
 }

@@ -15,12 +15,15 @@ package struct RuleDefinition: Sendable {
     package var expr: Expr
     /// Templates in an alerting rule, plain in a recording rule; those of the group are among them.
     package var labels: Labels
+    /// Labels given as empty: the rule takes them away.
+    package var removedLabels: [String]
 
-    package init(name: String, kind: Kind, expr: Expr, labels: Labels) {
+    package init(name: String, kind: Kind, expr: Expr, labels: Labels, removedLabels: [String] = []) {
         self.name = name
         self.kind = kind
         self.expr = expr
         self.labels = labels
+        self.removedLabels = removedLabels
     }
 
     package var isAlert: Bool {
@@ -39,7 +42,8 @@ package struct RuleDefinition: Sendable {
 
 extension RuleDefinition: Equatable {
     package static func == (a: RuleDefinition, b: RuleDefinition) -> Bool {
-        a.name == b.name && a.kind == b.kind && a.labels == b.labels && a.expr.description == b.expr.description
+        a.name == b.name && a.kind == b.kind && a.labels == b.labels && a.removedLabels == b.removedLabels
+            && a.expr.description == b.expr.description
     }
 }
 

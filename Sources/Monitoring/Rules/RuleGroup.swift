@@ -163,6 +163,7 @@ package final class RuleGroup: Sendable {
         for sample in samples {
             var builder = LabelsBuilder(sample.labels)
             builder.set(Labels.metricNameLabel, rule.name)
+            for name in rule.removedLabels { builder.remove(name) }
             for (name, value) in rule.labels.pairs {
                 if value.isEmpty { builder.remove(name) } else { builder.set(name, value) }
             }
@@ -188,7 +189,7 @@ package final class RuleGroup: Sendable {
             let template = RuleTemplate(
                 sample: sample.labels, value: sample.value, at: time, environment: environment)
             func render(_ text: String, _ what: String) -> String {
-                let (text, problem) = template.render(text)
+                let (text, problem) = template.render(text, name: "__alert_\(rule.name)")
                 if let problem {
                     environment.log.warning(
                         "a template of a rule cannot be rendered",
@@ -198,6 +199,7 @@ package final class RuleGroup: Sendable {
             }
             var builder = LabelsBuilder(sample.labels)
             builder.remove(Labels.metricNameLabel)
+            for name in rule.removedLabels { builder.remove(name) }
             for (name, value) in rule.labels.pairs {
                 let text = render(value, name)
                 if text.isEmpty { builder.remove(name) } else { builder.set(name, text) }

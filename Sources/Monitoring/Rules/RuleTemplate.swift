@@ -26,10 +26,10 @@ struct RuleTemplate {
     }
 
     /// The text, or what is wrong with it: a bad template must not keep an alert from firing.
-    func render(_ text: String) -> (text: String, problem: String?) {
+    func render(_ text: String, name: String) -> (text: String, problem: String?) {
         guard text.contains("{{") else { return (text, nil) }
         do {
-            return (try set.render(Self.preamble + text, data: data), nil)
+            return (try set.render(Self.preamble + text, data: data, name: name), nil)
         } catch {
             return ("<error expanding template: \(error)>", "\(error)")
         }

@@ -52,6 +52,8 @@ struct TemplateParser {
     private var at = 0
     private var depth = 0
     private(set) var defined: [String: [TemplateNode]] = [:]
+    /// Variables that may be used here.
+    private var scope = ["$"]
 
     init(name: String, text: String) throws(TemplateError) {
         self.name = name
@@ -330,6 +332,8 @@ struct TemplateParser {
     }
 
     private mutating func control(_ word: String) throws(TemplateError) -> TemplateNode {
+        let outside = scope.count
+        defer { scope.removeLast(scope.count - outside) }
         let condition = try pipeline(word, isRange: word == "range")
         try expectClose(word)
         let (then, end) = try list()
@@ -363,10 +367,21 @@ struct TemplateParser {
     private mutating func definition() throws(TemplateError) -> String {
         guard case .string(let called) = take() else { throw fail("define needs a name in quotes") }
         try expectClose("define clause")
-        let (body, end) = try list()
+        let (body, end) = try inOwnScope()
         guard end == "end" else { throw fail("unexpected EOF in define clause") }
         defined[called] = body
         return called
+    }
+
+    private mutating func inOwnScope() throws(TemplateError) -> ([TemplateNode], String?) {
+        let outside = scope
+        scope = ["$"]
+        defer { scope = outside }
+        return try list()
+    }
+
+    private func requireVariable(_ name: String) throws(TemplateError) {
+        if !scope.contains(name) { throw fail("undefined variable \(goQuoted(name))") }
     }
 
     private mutating func block() throws(TemplateError) -> TemplateNode {
@@ -374,7 +389,7 @@ struct TemplateParser {
         guard case .string(let called) = take() else { throw fail("block needs a name in quotes") }
         let argument = try pipeline("block clause")
         try expectClose("block clause")
-        let (body, end) = try list()
+        let (body, end) = try inOwnScope()
         guard end == "end" else { throw fail("unexpected EOF in block clause") }
         if defined[called] == nil { defined[called] = body }
         return .template(called, argument, line: line)
@@ -399,6 +414,11 @@ struct TemplateParser {
             if token == .symbol(":=") || token == .symbol("=") {
                 pipeline.variables = names
                 pipeline.assigns = take() == .symbol("=")
+                if pipeline.assigns {
+                    for name in names { try requireVariable(name) }
+                } else {
+                    scope += names
+                }
             } else {
                 at = start
             }
@@ -428,7 +448,9 @@ struct TemplateParser {
         case .field(let word):
             if word.isEmpty { return .dot }
             return .field([word] + fields())
-        case .variable(let word): return .variable(word, fields())
+        case .variable(let word):
+            try requireVariable(word)
+            return .variable(word, fields())
         case .word("true"): return .bool(true)
         case .word("false"): return .bool(false)
         case .word("nil"): return .null
