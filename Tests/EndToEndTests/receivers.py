@@ -59,7 +59,7 @@ def mail(port, certificate, key):
         good = isinstance(data, LoginPassword) and (data.login, data.password) == (b"kops", b"secret")
         if not good:
             print("REFUSED", flush=True)
-        return AuthResult(success=good, auth_data=data)
+        return AuthResult(success=good, handled=False, auth_data=data)
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
