@@ -111,7 +111,8 @@ let package = Package(
             dependencies: ["KopsSidecar", "MetricModel", "Platform", "Monitoring", "ClusterOps"],
             exclude: ["alertmanager-configs.txt"], swiftSettings: strict),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["Platform", "kops-sidecar"], exclude: ["webhook.py", "receivers.py", "rule-cases", "rule-files.txt"],
+            name: "EndToEndTests", dependencies: ["Platform", "kops-sidecar"],
+            exclude: ["webhook.py", "receivers.py", "rule-cases", "rule-files.txt"],
             swiftSettings: strict),
     ],
     cxxLanguageStandard: .cxx17

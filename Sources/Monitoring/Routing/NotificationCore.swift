@@ -434,7 +434,8 @@ package struct NotificationCore {
 
     package mutating func recordHeartbeat(_ receiver: String, at time: Int64) -> [NotificationAction] {
         let interval = receivers[receiver]?.heartbeat?.interval ?? 0
-        let entry = LogEntry(firing: [], resolved: [], at: time, expiresAt: time + max(2 * interval, LogEntry.retention))
+        let entry = LogEntry(
+            firing: [], resolved: [], at: time, expiresAt: time + max(2 * interval, LogEntry.retention))
         log[Self.heartbeatKey(receiver)] = entry
         return [.saveLog(Self.heartbeatKey(receiver), entry)]
     }
