@@ -101,7 +101,8 @@ let package = Package(
             name: "TSDBTests", dependencies: ["TSDB", "MetricModel", "Platform"], swiftSettings: strict),
         .testTarget(name: "EtcdTests", dependencies: ["Etcd", "Platform"], swiftSettings: strict),
         .testTarget(
-            name: "MonitoringTests", dependencies: ["Monitoring", "MetricModel", "PromQL", "Platform"],
+            name: "MonitoringTests",
+            dependencies: ["Monitoring", "MetricModel", "PromQL", "Platform", "Kubernetes", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
             name: "ClusterOpsTests", dependencies: ["ClusterOps", "Etcd", "Platform"],
@@ -111,8 +112,11 @@ let package = Package(
             dependencies: ["KopsSidecar", "MetricModel", "Platform", "Monitoring", "ClusterOps"],
             exclude: ["alertmanager-configs.txt"], swiftSettings: strict),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["Platform", "kops-sidecar"],
-            exclude: ["webhook.py", "receivers.py", "rule-cases", "rule-files.txt"],
+            name: "EndToEndTests", dependencies: ["Platform", "kops-sidecar", "TestSupport"],
+            exclude: [
+                "webhook.py", "receivers.py", "rule-cases", "rule-files.txt", "cluster-objects.json", "discovery.yaml",
+                "discovery-targets.json",
+            ],
             swiftSettings: strict),
     ],
     cxxLanguageStandard: .cxx17

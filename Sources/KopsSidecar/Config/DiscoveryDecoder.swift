@@ -4,7 +4,7 @@ package import Monitoring
 private let otherDiscoveries = [
     "azure", "consul", "digitalocean", "docker", "dockerswarm", "ec2", "eureka", "gce", "hetzner", "ionos", "kuma",
     "lightsail", "linode", "marathon", "nerve", "nomad", "openstack", "ovhcloud", "puppetdb", "scaleway", "serverset",
-    "stackit", "triton", "uyuni", "vultr", "kubernetes",
+    "stackit", "triton", "uyuni", "vultr",
 ]
 
 /// Reads all `*_sd_configs` of a section.
@@ -44,10 +44,13 @@ func decodeDiscoveries(_ section: ConfigSection) -> [DiscoveryConfig] {
         out.append(.dns(names: names, type: type, port: port ?? 0, refreshInterval: max(1000, interval)))
         entry.finish()
     }
+    for entry in section.sections("kubernetes_sd_configs") {
+        if let config = decodeKubernetesDiscovery(entry) { out.append(.kubernetes(config)) }
+    }
     for name in otherDiscoveries {
         section.refuse(
             "\(name)_sd_configs",
-            "this program finds targets by static_configs, file_sd_configs, http_sd_configs and dns_sd_configs")
+            "this program finds targets by static_configs and by file, http, dns and kubernetes_sd_configs")
     }
     return out
 }

@@ -116,8 +116,9 @@ package final class SidecarService: Sendable {
             throw StartFailure(kind: .failed, lines: ["notifications: \(error)"])
         }
         let external = Lock(config.global.externalLabels)
+        let clusters = makeClusterHub(clock: clock, metrics: metrics, log: log)
         let discovery = DiscoveryEnvironment(
-            client: http, clock: clock, log: log, metrics: metrics,
+            client: http, clock: clock, log: log, metrics: metrics, clusters: clusters,
             parseTargets: { try parseTargetGroups($0, file: $1) })
         let outlets = AlertOutlets(
             notifications: notifications,

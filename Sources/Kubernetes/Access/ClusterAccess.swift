@@ -19,6 +19,14 @@ package struct ClusterAccess: Sendable, Hashable {
     package struct Credentials: Sendable, Hashable {
         package var user: String
         package var password: String
+        /// Read for each request; takes the place of `password`.
+        package var passwordFile: String?
+
+        package init(user: String, password: String, passwordFile: String? = nil) {
+            self.user = user
+            self.password = password
+            self.passwordFile = passwordFile
+        }
     }
 
     package enum Origin: Sendable, Hashable {
@@ -30,9 +38,16 @@ package struct ClusterAccess: Sendable, Hashable {
         self.server = server
         while self.server.hasSuffix("/") { self.server.removeLast() }
     }
+}
 
-    /// What decides that two accesses meet the same server, for sharing watches.
-    package var identity: String { "\(server) \(origin.map { "\($0)" } ?? "")" }
+extension ClusterAccess {
+    /// The same for two accesses that were read from the same place, whatever certificate was in it at the time.
+    var place: ClusterAccess {
+        guard let origin else { return self }
+        var place = ClusterAccess(server: server)
+        place.origin = origin
+        return place
+    }
 }
 
 /// Why there is no access. One line that says what to do.

@@ -141,17 +141,20 @@ package final class KubernetesClient: Sendable {
         // One connection for each watch: simple, and proof against the stalls of one stream holding up another.
         request.version = .http1
         request.headers = [("Accept", accept), ("User-Agent", options.userAgent)]
-        if let file = access.tokenFile {
+        func secret(_ file: String) throws(KubernetesError) -> String {
             do {
-                let token = try FileSystem.readText(file, maxBytes: 1 << 20).filter { !$0.isWhitespace }
-                request.headers.append(("Authorization", "Bearer \(token)"))
+                return try FileSystem.readText(file, maxBytes: 1 << 20).filter { !$0.isWhitespace }
             } catch {
                 throw KubernetesError(.unauthorized, "\(error)", request: "\(method) \(path)")
             }
+        }
+        if let file = access.tokenFile {
+            request.headers.append(("Authorization", "Bearer \(try secret(file))"))
         } else if let token = access.token {
             request.headers.append(("Authorization", "Bearer \(token)"))
         } else if let basic = access.basicAuth {
-            request.basicAuth = (basic.user, basic.password)
+            let password = if let file = basic.passwordFile { try secret(file) } else { basic.password }
+            request.basicAuth = (basic.user, password)
         }
         return request
     }

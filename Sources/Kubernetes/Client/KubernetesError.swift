@@ -64,7 +64,10 @@ package struct KubernetesError: Error, Sendable, Equatable, CustomStringConverti
     package var isAlreadyExists: Bool { kind == .conflict && reason == "AlreadyExists" }
 
     init(_ error: HTTPError, request: String) {
-        self.init(error.kind == .cancelled ? .cancelled : .unreachable, error.message, request: request)
+        // The transport's message begins with the URL; the request is named already.
+        let text = error.message
+        let detail = text.hasPrefix("http") ? text.firstRange(of: ": ").map { String(text[$0.upperBound...]) } : nil
+        self.init(error.kind == .cancelled ? .cancelled : .unreachable, detail ?? text, request: request)
     }
 
     /// From an answer that is not 2xx: a Status object, or plain text as proxies and the aggregator send.

@@ -1,3 +1,4 @@
+package import Kubernetes
 package import Logging
 package import Platform
 
@@ -22,6 +23,7 @@ package enum DiscoveryConfig: Sendable, Hashable {
     case files(patterns: [String], refreshInterval: Int64)
     case http(url: String, refreshInterval: Int64, client: HTTPClientConfig)
     case dns(names: [String], type: String, port: Int, refreshInterval: Int64)
+    case kubernetes(KubernetesDiscoveryConfig)
 }
 
 /// What discoveries need of the outside. `parseTargets` reads a file of target groups (YAML or JSON); it throws what is wrong.
@@ -30,16 +32,19 @@ package struct DiscoveryEnvironment: Sendable {
     package var clock: WallClock
     package var log: Logger
     package var metrics: MetricRegistry
+    /// Nil: Kubernetes discovery finds nothing.
+    package var clusters: ClusterHub?
     package var parseTargets: @Sendable ([UInt8], String) throws -> [TargetGroup]
 
     package init(
-        client: HTTPClient, clock: WallClock, log: Logger, metrics: MetricRegistry,
+        client: HTTPClient, clock: WallClock, log: Logger, metrics: MetricRegistry, clusters: ClusterHub? = nil,
         parseTargets: @escaping @Sendable ([UInt8], String) throws -> [TargetGroup]
     ) {
         self.client = client
         self.clock = clock
         self.log = log
         self.metrics = metrics
+        self.clusters = clusters
         self.parseTargets = parseTargets
     }
 }
@@ -56,6 +61,7 @@ extension DiscoveryConfig {
         case .dns(let names, let type, let port, let interval):
             await DNSDiscovery(names: names, type: type, port: port, refreshInterval: interval)
                 .run(environment, update: update)
+        case .kubernetes(let config): await KubernetesDiscovery(config: config).run(environment, update: update)
         }
     }
 }

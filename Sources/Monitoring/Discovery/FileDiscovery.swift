@@ -1,7 +1,7 @@
 import Logging
 import Platform
 
-/// `file_sd_configs`: files are looked at every few seconds and read again when they change; one that cannot be read keeps
+/// `file_sd_configs`: files are looked at every two seconds and read again when they change; one that cannot be read keeps
 /// the targets it had.
 struct FileDiscovery: Sendable {
     let patterns: [String]
@@ -33,7 +33,9 @@ struct FileDiscovery: Sendable {
                 if seen[path] == now { continue }
                 seen[path] = now
                 do {
-                    groups[path] = try environment.parseTargets(try FileSystem.read(path, maxBytes: 64 << 20), path)
+                    var found = try environment.parseTargets(try FileSystem.read(path, maxBytes: 64 << 20), path)
+                    for index in found.indices { found[index].labels["__meta_filepath"] = path }
+                    groups[path] = found
                     changed = true
                 } catch {
                     errors.add()
@@ -43,7 +45,7 @@ struct FileDiscovery: Sendable {
                 }
             }
             if changed { await update(groups.keys.sorted().flatMap { groups[$0] ?? [] }) }
-            try? await Task.sleep(for: .milliseconds(min(refreshInterval, 5000)))
+            try? await Task.sleep(for: .milliseconds(min(refreshInterval, 2000)))
         }
     }
 }

@@ -30,6 +30,9 @@ final class ScrapeLoop: Sendable {
     /// Makes every scrape fail with this text; nil lifts it.
     func setFailure(_ text: String?) { failure.withLock { $0 = text } }
 
+    /// Discovery says the same target otherwise than before.
+    func setDiscovered(_ labels: Labels) { current.withLock { $0.target.discovered = labels } }
+
     func start() {
         let started = Task { [self] in await run() }
         task.withLock { $0 = started }

@@ -52,14 +52,15 @@ final class ScrapePool: Sendable {
         let (started, stopped, problems) = state.withLock { state -> ([ScrapeLoop], [ScrapeLoop], [String]) in
             if state.stopped { return ([], [], []) }
             state.groups[discovery] = groups
-            var wanted: Set<Target> = []
+            // Of targets that relabelling made the same, the last one's discovered labels are shown.
+            var wanted: [Target: Target] = [:]
             var problems: [String] = []
             state.dropped = []
             state.droppedCount = 0
             for group in state.groups.values.joined() {
                 for found in group.targets {
                     switch makeTarget(found, group: group.labels, config: config) {
-                    case .active(let target): wanted.insert(target)
+                    case .active(let target): wanted[target] = target
                     case .dropped(let labels):
                         state.droppedCount += 1
                         let limit = config.limits.keptDroppedTargets
@@ -73,10 +74,11 @@ final class ScrapePool: Sendable {
                 tooMany
                 ? "target_limit exceeded (number of targets: \(wanted.count), limit: \(config.limits.targets))" : nil
             var started: [ScrapeLoop] = []
-            let stopped = state.loops.filter { !wanted.contains($0.key) }.map(\.value)
+            let stopped = state.loops.filter { wanted[$0.key] == nil }.map(\.value)
             for loop in stopped { state.loops[loop.target] = nil }
-            for target in wanted {
+            for target in wanted.values {
                 if let loop = state.loops[target] {
+                    loop.setDiscovered(target.discovered)
                     loop.setFailure(excess)
                     continue
                 }
