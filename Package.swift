@@ -37,6 +37,7 @@ let package = Package(
         .target(name: "CRE2", linkerSettings: [.linkedLibrary("re2")]),
         .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .target(name: "CPlatform", linkerSettings: [.linkedLibrary("crypt")]),
+        .systemLibrary(name: "CDeflate", providers: [.apt(["libdeflate-dev"])]),
         .systemLibrary(name: "CSnappy", providers: [.apt(["libsnappy-dev"])]),
         .systemLibrary(name: "CZlib", providers: [.apt(["zlib1g-dev"])]),
 
@@ -44,7 +45,7 @@ let package = Package(
         .target(
             name: "Platform",
             dependencies: [
-                "CCurl", "COpenSSL", "CPlatform", "CZlib", logging,
+                "CCurl", "CDeflate", "COpenSSL", "CPlatform", "CZlib", logging,
                 .product(name: "Subprocess", package: "swift-subprocess"),
             ], swiftSettings: strict),
         .target(name: "PromQL", dependencies: ["MetricModel"], swiftSettings: strict),

@@ -3,6 +3,7 @@
 
 #include <crypt.h>
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,3 +59,12 @@ int kops_clock_is_synchronised(long *error) {
     *error = state.esterror;
     return state.status & STA_UNSYNC ? 0 : 1;
 }
+void kops_limit_heaps(void) {
+    // A body or a buffer from 256 KiB on goes back to the system when it is freed; without a fixed bound glibc raises it to
+    // 32 MiB with the first large block that is freed.
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+}
+
+void kops_trim_heaps(void) { malloc_trim(0); }

@@ -246,8 +246,15 @@ final class Transfer: @unchecked Sendable {
             stopReason = HTTPError(.bodyTooLarge, "the body is larger than \(request.maxBodyBytes) bytes")
             return 0
         }
+        if response.body.isEmpty { reserveBody(atLeast: bytes.count) }
         response.body.append(contentsOf: bytes)
         return bytes.count
+    }
+
+    /// Room for the whole body at once, where the server said how much it is and that is credible.
+    private func reserveBody(atLeast count: Int) {
+        let length = response.header("content-length").flatMap { Int($0) } ?? 0
+        response.body.reserveCapacity(min(max(count, length), request.maxBodyBytes, 16 << 20))
     }
 
     private func announceHeaders() {

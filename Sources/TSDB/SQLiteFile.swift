@@ -49,6 +49,12 @@ final class SQLiteFile {
         handle = nil
     }
 
+    /// Leaves the WAL file where it is when this connection is the last to close.
+    func keepCompanion() {
+        var on: Int32 = 1
+        sqlite3_file_control(handle, nil, SQLITE_FCNTL_PERSIST_WAL, &on)
+    }
+
     private func failure(_ code: Int32) -> SQLiteError {
         let message = handle.map { String(cString: sqlite3_errmsg($0)) } ?? String(cString: sqlite3_errstr(code))
         return SQLiteError(code: code, message: message, path: path)

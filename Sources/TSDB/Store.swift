@@ -196,8 +196,11 @@ package final class Store: SampleAppender, Sendable {
             if options.readOnly { throw StoreError(.readOnly, "the store is open for reading only") }
             let limit = options.maxSeries
             return try series.map { labels in
-                if limit > 0, front.head.seriesCount >= limit, front.head.slot(of: labels) == nil {
-                    throw StoreError(.tooManySeries, "the store holds \(limit) active series and takes no more")
+                let isFull = (limit > 0 && front.head.seriesCount >= limit) || front.head.labels.isFull
+                if isFull, front.head.slot(of: labels) == nil {
+                    throw StoreError(
+                        .tooManySeries,
+                        "the store holds \(front.head.seriesCount) active series and takes no more")
                 }
                 return front.head.resolve(labels)
             }

@@ -23,7 +23,11 @@ extension Store {
         }
         let tooMuch = front.withLock { $0.head.chunkBytes } > options.maxChunkMemory
         if due || tooMuch || (retry && now / 30_000 != (now - options.commitInterval) / 30_000) { flush() }
-        if now / 60_000 != (now - options.commitInterval) / 60_000 { applyRetention() }
+        if tooMuch, front.withLock({ $0.head.chunkBytes }) > options.maxChunkMemory { shed() }
+        if now / 60_000 != (now - options.commitInterval) / 60_000 {
+            applyRetention()
+            compactOldest()
+        }
     }
 
     /// Makes everything appended so far durable. A disk that refuses costs nothing but a later try.
@@ -73,6 +77,22 @@ extension Store {
         }
     }
 
+    /// Where the disk has taken nothing for so long that the head is too large: the older half of it goes, so that scraping and
+    /// alerting go on from memory. Its samples are lost unless the log has them.
+    private func shed() {
+        let lost = front.withLock { front -> Int in
+            let before = front.head.samples
+            _ = front.head.dropSealed()
+            _ = front.head.seal()
+            front.head.logEpoch += 1
+            return before - front.head.samples
+        }
+        back.withLock { if $0.sealedLog == nil { $0.sealedLog = $0.logNumber } }
+        metrics.shedSamples.add(Double(max(0, lost)))
+        logger.error(
+            "the disk takes nothing and memory is full: old samples are dropped", metadata: ["samples": "\(lost)"])
+    }
+
     /// Writes the head to its days' partitions and starts a new log. What cannot be written stays readable and is tried again.
     package func flush() {
         if options.readOnly { return }
@@ -84,12 +104,15 @@ extension Store {
         back.lastFlush = clock.nowMilliseconds()
         do {
             if back.sealedLog == nil { try seal(&back) }
-            guard let sealedLog = back.sealedLog else { return }
-            try writeSealed(&back, log: sealedLog)
+            guard let sealedLog = back.sealedLog, let sealed = front.withLock({ $0.head.sealed }) else { return }
+            try write(sealed, &back, log: sealedLog)
             for log in back.oldLogs { log.delete() }
             back.oldLogs = []
             back.sealedLog = nil
-            let removed = front.withLock { $0.head.dropSealed() }
+            // The chunks are freed outside the lock, where `dropped` goes.
+            let dropped = front.withLock { $0.head.dropSealed() }
+            let removed = dropped.idle
+            defer { ProcessMemory.trim() }
             metrics.flushes.observe(Double(monotonicNanoseconds() - start) / 1e9)
             logger.debug(
                 "flushed",
@@ -108,7 +131,7 @@ extension Store {
         let rest = front.withLock { front -> LogBuffer in
             let rest = front.log
             front.log = LogBuffer()
-            front.head.seal()
+            _ = front.head.seal()
             front.head.logEpoch += 1
             return rest
         }
@@ -119,36 +142,13 @@ extension Store {
         back.logNumber += 1
     }
 
-    private func writeSealed(_ back: inout Back, log: UInt64) throws {
-        // One pass finds which days there are, then one transaction for each day.
-        let days = front.withLock { front -> [Int64: [UInt32]] in
-            var days: [Int64: [UInt32]] = [:]
-            let head = front.head
-            func note(_ slot: UInt32, _ day: Int64) {
-                if days[day]?.last != slot { days[day, default: []].append(slot) }
-            }
-            for slot in 0..<head.slotCount {
-                let state = head.states[slot]
-                let key = UInt32(slot)
-                var found: Set<Int64> = []
-                if state.sealed != nil {
-                    if dayStart(state.sealedFirst) == dayStart(state.sealedLast) {
-                        note(key, dayStart(state.sealedFirst))
-                    } else {
-                        for time in head.sealedSamples(slot).timestamps { found.insert(dayStart(time)) }
-                    }
-                }
-                for sample in head.sealedLate[key] ?? [] { found.insert(dayStart(sample.time)) }
-                for sample in head.sealedHistograms[key] ?? [] { found.insert(dayStart(sample.time)) }
-                for day in found { note(key, day) }
-            }
-            return days
-        }
+    /// One transaction for each day that there are samples of.
+    private func write(_ sealed: SealedHead, _ back: inout Back, log: UInt64) throws {
+        let days = sealed.days()
         for day in days.keys.sorted() {
             guard let slots = days[day] else { continue }
             let writer = try writer(for: day, &back)
-            let labels = front.withLock { front in slots.map { front.head.labels[Int($0)] } }
-            let order = writer.order(labels)
+            let order = try writer.order(slots, sealed.labels)
             var position = 0
             var lastCommit = monotonicNanoseconds()
             do {
@@ -159,9 +159,8 @@ extension Store {
                         lastCommit = monotonicNanoseconds()
                     }
                     while position < order.count {
-                        let slot = slots[order[position]]
+                        let samples = sealed.samples(order[position], day: day)
                         position += 1
-                        let samples = sealed(slot, day: day)
                         if !samples.timestamps.isEmpty || !samples.histograms.isEmpty { return samples }
                     }
                     return nil
@@ -183,7 +182,7 @@ extension Store {
         }
     }
 
-    private func writer(for day: Int64, _ back: inout Back) throws -> PartitionWriter {
+    func writer(for day: Int64, _ back: inout Back) throws -> PartitionWriter {
         if let writer = back.writers[day] { return writer }
         let partition = partitions.first { $0.start == day } ?? Partition(options.path, start: day, readOnly: false)
         let writer = try PartitionWriter(partition)
@@ -195,25 +194,6 @@ extension Store {
             }
         }
         return writer
-    }
-
-    /// What was sealed of a series in one day, late samples among the others.
-    private func sealed(_ slot: UInt32, day: Int64) -> SeriesSamples {
-        front.withLock { front in
-            let head = front.head
-            var out = SeriesSamples(labels: head.labels[Int(slot)])
-            let all = head.sealedSamples(Int(slot))
-            let low = all.timestamps.partitioningIndex { $0 >= day }
-            let high = all.timestamps.partitioningIndex { $0 >= day + Partition.day }
-            out.timestamps = Array(all.timestamps[low..<high])
-            out.values = Array(all.values[low..<high])
-            let late = (head.sealedLate[slot] ?? []).filter { dayStart($0.time) == day }
-            if !late.isEmpty {
-                out.merge(late.map(\.time)[...], late.map { Double(bitPattern: $0.bits) }[...])
-            }
-            out.histograms = (head.sealedHistograms[slot] ?? []).filter { dayStart($0.time) == day }
-            return out
-        }
     }
 
     /// Flushes and closes. Appending fails from now on; queries go on.
@@ -228,6 +208,7 @@ extension Store {
             flush(&back)
             for writer in back.writers.values { writer.close() }
             back.writers = [:]
+            for partition in partitions { partition.tidy() }
             let empty = front.withLock { $0.log.isEmpty && $0.waiting.isEmpty }
             // A log with nothing in it is not worth keeping.
             if back.oldLogs.isEmpty, back.sealedLog == nil, empty, !back.diskTrouble { back.log?.delete() }

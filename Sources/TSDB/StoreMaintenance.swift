@@ -1,5 +1,5 @@
 import Logging
-package import MetricModel
+import MetricModel
 import Platform
 
 /// What a store holds.
@@ -39,7 +39,7 @@ extension Store {
             stats.headSeries = front.head.seriesCount
             stats.headSamples = front.head.samples
             stats.headChunkBytes = front.head.chunkBytes
-            return (front.head.index.postingCounts(), front.head.newest)
+            return (front.head.index.postingCounts(front.head.labels.symbols), front.head.newest)
         }
         var pairs: [StoreStats.Count] = []
         for (name, values) in postings {
@@ -118,32 +118,32 @@ extension Store {
         return findings
     }
 
-    /// Rewrites days that are over: series in the order of their labels, a day's chunks of a series together, no gaps.
+    /// Rewrites days that are over: series in the order of their labels, a day's chunks of a series together, nothing of what
+    /// was deleted, no gaps.
     package func compact() throws {
         if options.readOnly { throw StoreError(.readOnly, "the store is open for reading only") }
         let today = dayStart(clock.nowMilliseconds())
-        for partition in partitions where partition.start < today {
-            let done = try partition.read { try Partition.meta($0, "compacted") }
-            if done == nil { try rewrite(partition, keeping: { _, _ in nil }) }
+        for partition in partitions where try partition.start < today && !partition.isCompacted() {
+            try rewrite(partition)
         }
     }
 
-    /// Removes samples within the bounds from all series that all matchers of one of the sets match. Takes effect at once.
-    package func deleteSeries(_ matcherSets: [[LabelMatcher]], from: Int64, through: Int64) throws {
-        if options.readOnly { throw StoreError(.readOnly, "the store is open for reading only") }
-        // What is only in the head would come back from the log: it is written out first.
-        flush()
-        if back.withLock({ $0.sealedLog != nil }) { throw StoreError(.disk, "the head cannot be flushed now") }
-        for partition in partitions where partition.start <= through && partition.end > from {
-            try rewrite(partition) { labels, time in
-                guard time >= from && time <= through else { return nil }
-                return matcherSets.contains { $0.allSatisfy { $0.matches(labels) } }
+    /// Compacts one day that is over, if there is one for which no more samples are to be expected.
+    func compactOldest() {
+        let settled = clock.nowMilliseconds() - options.flushInterval - options.outOfOrderWindow - 600_000
+        do {
+            for partition in partitions where try partition.end < settled && !partition.isCompacted() {
+                let free = try FileSystem.freeBytes(options.path)
+                if free < options.minimumFree + partition.bytes { return }
+                return try rewrite(partition)
             }
+        } catch {
+            logger.error("a day cannot be compacted", metadata: ["error": "\(error)"])
         }
     }
 
-    /// Writes a partition anew beside the old file and puts it in its place. `dropped` says of a sample whether it goes.
-    private func rewrite(_ partition: Partition, keeping dropped: (Labels, Int64) -> Bool?) throws {
+    /// Writes a partition anew beside the old file and puts it in its place. Commits go on meanwhile, and so do queries.
+    func rewrite(_ partition: Partition) throws {
         try back.withLock { back in
             back.writers[partition.start]?.close()
             back.writers[partition.start] = nil
@@ -152,26 +152,26 @@ extension Store {
             let writer = try PartitionWriter(scratch)
             let flushed = try partition.flushedLog()
             try partition.read { file in
-                var numbered: [(Labels, UInt32)] = []
-                try SeriesRows.forEach(file) { numbered.append(($1, $0)) }
-                numbered.sort { $0.0 < $1.0 }
-                var position = 0
+                var lastCommit = monotonicNanoseconds()
+                var slices = LabelOrder(try SeriesRows.all(file), size: Partition.seriesPerRow)
                 var ready: [SeriesSamples] = []
                 try writer.write(log: flushed) {
                     while true {
                         if let next = ready.popLast() { return next }
-                        if position == numbered.count { return nil }
-                        let slice = numbered[position..<min(position + Partition.seriesPerRow, numbered.count)]
-                        position += slice.count
-                        let numbers = slice.map(\.1).sorted()
+                        guard let slice = slices.next() else { return nil }
+                        if monotonicNanoseconds() - lastCommit > 700_000_000 {
+                            commit(&back)
+                            lastCommit = monotonicNanoseconds()
+                        }
+                        let numbers = slice.map(\.number).sorted()
                         var samples = numbers.map { _ in SeriesSamples(labels: .empty) }
                         try Partition.decodeChunks(
                             file, numbers, from: .min, through: .max, control: QueryControl(maxSamples: .max), &samples
                         ) { _ in self.metrics.damagedRows.add() }
+                        try Tombstones.apply(file, numbers, to: &samples)
                         for (labels, number) in slice.reversed() {
                             var series = samples[numbers.partitioningIndex { $0 >= number }]
                             series.labels = labels
-                            series.drop { dropped(labels, $0) ?? false }
                             if !series.timestamps.isEmpty || !series.histograms.isEmpty { ready.append(series) }
                         }
                     }
@@ -191,19 +191,24 @@ extension Store {
                 list.sort { $0.start < $1.start }
             }
         }
+        ProcessMemory.trim()
     }
 }
 
-extension SeriesSamples {
-    fileprivate mutating func drop(_ gone: (Int64) -> Bool) {
-        histograms.removeAll { gone($0.time) }
-        guard timestamps.contains(where: gone) else { return }
-        var times: [Int64] = []
-        var floats: [Double] = []
-        for (index, time) in timestamps.enumerated() where !gone(time) {
-            times.append(time)
-            floats.append(values[index])
-        }
-        (timestamps, values) = (times, floats)
+/// A partition's series in the order of their labels, some at a time.
+private struct LabelOrder {
+    private let numbered: [(labels: Labels, number: UInt32)]
+    private let size: Int
+    private var at = 0
+
+    init(_ series: [(labels: Labels, number: UInt32)], size: Int) {
+        numbered = series.sorted { $0.labels < $1.labels }
+        self.size = size
+    }
+
+    mutating func next() -> ArraySlice<(labels: Labels, number: UInt32)>? {
+        if at == numbered.count { return nil }
+        defer { at = min(at + size, numbered.count) }
+        return numbered[at..<min(at + size, numbered.count)]
     }
 }

@@ -9,6 +9,7 @@ struct StoreMetrics: Sendable {
     let damagedRows: Counter
     let commitFailures: Counter
     let lostSamples: Counter
+    let shedSamples: Counter
     let commits: Histogram
     let flushes: Histogram
 
@@ -24,6 +25,8 @@ struct StoreMetrics: Sendable {
         lostSamples = registry.counter(
             "kops_store_dropped_batches_total",
             "Batches dropped from the log because the disk took nothing for too long.")
+        shedSamples = registry.counter(
+            "kops_store_shed_samples_total", "Samples dropped from memory because the disk took nothing for too long.")
         commits = registry.histogram(
             "kops_store_commit_duration_seconds", "Time to make the newest samples durable.",
             bounds: [0.005, 0.025, 0.1, 0.5, 2, 10])

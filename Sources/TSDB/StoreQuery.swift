@@ -9,7 +9,7 @@ extension Store: Queryable {
         if from > through { return [] }
         // The head first: what a flush moves meanwhile is then seen twice, never missed.
         let excerpts = front.withLock { front in
-            front.head.index.select(matchers).compactMap { front.head.excerpt($0, from: from, through: through) }
+            front.head.select(matchers).compactMap { front.head.excerpt($0, from: from, through: through) }
         }
         var places: [Labels: Int] = [:]
         var out: [SeriesSamples] = []
@@ -62,9 +62,9 @@ extension Store: Queryable {
         for matchers in matcherSets {
             found.formUnion(
                 front.withLock { front in
-                    front.head.index.select(matchers)
+                    front.head.select(matchers)
                         .filter { front.head.overlaps($0, from: from, through: through) }
-                        .map { front.head.labels[Int($0)] }
+                        .map { front.head.labels.labels(Int($0)) }
                 })
             for partition in partitions where partition.start <= through && partition.end > from {
                 found.formUnion(try reading(partition) { try partition.series(matchers) } ?? [])
@@ -77,7 +77,7 @@ extension Store: Queryable {
     package func labelNames(_ matchers: [LabelMatcher], from: Int64, through: Int64, limit: Int) throws -> [String] {
         var names: Set<String> = []
         if matchers.isEmpty {
-            names.formUnion(front.withLock { $0.head.index.names })
+            names.formUnion(front.withLock { $0.head.index.names($0.head.labels.symbols) })
             for partition in partitions where partition.start <= through && partition.end > from {
                 _ = try reading(partition) { try partition.read { try Postings.names($0) { names.insert($0) } } }
             }
@@ -94,7 +94,7 @@ extension Store: Queryable {
     {
         var values: Set<String> = []
         if matchers.isEmpty {
-            values.formUnion(front.withLock { $0.head.index.values(name) })
+            values.formUnion(front.withLock { $0.head.index.values(name, $0.head.labels.symbols) })
             for partition in partitions where partition.start <= through && partition.end > from {
                 _ = try reading(partition) {
                     try partition.read { try Postings.values($0, name) { values.insert($0) } }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import Platform
 
 /// The program: parses the arguments, runs the command and ends with the status that INTERFACE promises: 0 done, 1 failed
 /// or found wrong, 2 unusable arguments or configuration, 3 refused for safety, 130 interrupted.
@@ -7,6 +8,7 @@ import Glibc
 enum Main {
     static func main() async {
         signal(SIGPIPE, SIG_IGN)
+        ProcessMemory.limitHeaps()
         do {
             var command = try KopsSidecarCommand.parseAsRoot()
             if var waiting = command as? any AsyncParsableCommand {

@@ -24,12 +24,16 @@ struct RunCommand: AsyncParsableCommand {
     @Flag(help: "Take samples at /api/v1/write (remote write 1.0).")
     var enableRemoteWriteReceiver = false
 
+    @Flag(name: .customLong("enable-admin-api"), help: "Take deletions and snapshots at /api/v1/admin/tsdb/.")
+    var enableAdminAPI = false
+
     func run() async throws {
         var options = RunOptions()
         options.configPath = try configurationPath(config)
         options.dataDirectory = dataDir
         options.insecureListen = insecureListen
         options.enableRemoteWriteReceiver = enableRemoteWriteReceiver
+        options.enableAdminAPI = enableAdminAPI
         if let listen {
             guard parseListenAddress(listen) != nil else {
                 throw CommandFailure.unusable(

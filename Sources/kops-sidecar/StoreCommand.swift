@@ -5,11 +5,15 @@ import MetricModel
 import Platform
 import TSDB
 
-/// `store stats|check|compact`: the time-series store of a stopped sidecar.
+/// `store stats|check|compact|export|import`: the time-series store of a stopped sidecar.
 struct StoreCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "store", abstract: "Look at, check and compact a stopped sidecar's time-series store.",
-        subcommands: [StoreStatsCommand.self, StoreCheckCommand.self, StoreCompactCommand.self])
+        commandName: "store",
+        abstract: "Look at, check, compact, export and fill a stopped sidecar's time-series store.",
+        subcommands: [
+            StoreStatsCommand.self, StoreCheckCommand.self, StoreCompactCommand.self, StoreExportCommand.self,
+            StoreImportCommand.self,
+        ])
 }
 
 struct StoreOptionGroup: ParsableArguments {
@@ -19,7 +23,8 @@ struct StoreOptionGroup: ParsableArguments {
     @Option(help: ArgumentHelp("The configuration file that names it.", valueName: "file"))
     var config: String?
 
-    func open(readOnly: Bool) throws -> Store {
+    /// `create`: makes the directory where it is missing.
+    func open(readOnly: Bool, create: Bool = false) throws -> Store {
         let path: String
         if let dataDir {
             path = dataDir
@@ -30,7 +35,7 @@ struct StoreOptionGroup: ParsableArguments {
                 throw CommandFailure.unusable((error as? ConfigProblems)?.lines ?? ["\(error)"])
             }
         }
-        guard FileSystem.exists(path) else { throw CommandFailure.unusable("there is no directory \(path)") }
+        guard create || FileSystem.exists(path) else { throw CommandFailure.unusable("there is no directory \(path)") }
         var options = StoreOptions(path: path)
         options.readOnly = readOnly
         let log = Logger(label: "store") { LineLogHandler(label: $0, level: .error, format: .logfmt) }

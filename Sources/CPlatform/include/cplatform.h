@@ -9,4 +9,8 @@ int kops_password_matches(const char *password, const char *hash);
 // Whether the kernel's clock is kept in time (adjtimex(2)): 1 or 0, and -1 where it does not tell; the estimated error in
 // microseconds goes to `error`.
 int kops_clock_is_synchronised(long *error);
+// Keeps glibc's allocator from keeping a heap for each thread. Call once, before threads are started.
+void kops_limit_heaps(void);
+// Gives the system back what the allocator holds and nobody uses.
+void kops_trim_heaps(void);
 #endif

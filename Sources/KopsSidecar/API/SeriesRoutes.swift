@@ -98,27 +98,6 @@ package struct SeriesRoutes: Sendable {
         }
         return APIReply(200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", text)
     }
-
-    private func matcherSets(_ request: APIRequest) throws(APIError) -> [[LabelMatcher]] {
-        var sets: [[LabelMatcher]] = []
-        for text in request.parameters("match[]") {
-            let matchers: [LabelMatcher]
-            do {
-                matchers = try parseMetricSelector(text)
-            } catch {
-                if error.message.contains("must contain at least one non-empty matcher") {
-                    throw .parameter("match[]", "match[] must contain at least one non-empty matcher")
-                }
-                throw .parameter("match[]", error.description)
-            }
-            sets.append(matchers)
-        }
-        return sets
-    }
-
-    private func bounds(_ request: APIRequest) throws(APIError) -> (Int64, Int64) {
-        (try request.time("start", or: minimumTime), try request.time("end", or: maximumTime))
-    }
 }
 
 private func federationText(_ newest: [Labels: (time: Int64, value: Double)], _ external: [(String, String)]) -> [UInt8]

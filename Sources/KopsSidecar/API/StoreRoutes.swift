@@ -1,18 +1,72 @@
+import MetricModel
 package import Platform
+import PromQL
 package import TSDB
 
-/// `status/tsdb`: what is in the store and what takes its room.
+/// `status/tsdb`: what is in the store and what takes its room; and, where `run` was told to, `admin/tsdb`.
 package struct StoreRoutes: Sendable {
     private let store: Store
     private let pool: WorkerPool
+    private let isAdminEnabled: Bool
 
-    package init(_ store: Store, pool: WorkerPool) {
+    package init(_ store: Store, pool: WorkerPool, isAdminEnabled: Bool = false) {
         self.store = store
         self.pool = pool
+        self.isAdminEnabled = isAdminEnabled
     }
 
     package var routes: [Route] {
-        [.get("/api/v1/status/tsdb") { try await status($0) }]
+        [
+            .get("/api/v1/status/tsdb") { try await status($0) },
+            admin("delete_series") { try await deleteSeries($0) },
+            admin("clean_tombstones") { _ in
+                try await blocking { try $0.cleanTombstones() }
+                return APIReply(204, "application/json", [])
+            },
+            admin("snapshot") { try await snapshot($0) },
+        ]
+    }
+
+    private func admin(_ name: String, _ handler: @escaping Route.Handler) -> Route {
+        Route(["POST", "PUT"], "/api/v1/admin/tsdb/" + name, changesState: true) { request in
+            guard isAdminEnabled else { throw APIError(.unavailable, "admin APIs disabled") }
+            return try await handler(request)
+        }
+    }
+
+    /// Runs what may take long and writes to the disk.
+    private func blocking<R: Sendable>(_ body: @escaping @Sendable (Store) throws -> R) async throws -> R {
+        let store = store
+        do {
+            return try await WorkerPool.blocking.run { try body(store) }
+        } catch let error as StoreError {
+            throw APIError(.internalError, error.message)
+        }
+    }
+
+    private func deleteSeries(_ request: APIRequest) async throws -> APIReply {
+        let sets = try matcherSets(request)
+        if sets.isEmpty { throw APIError(.badData, "no match[] parameter provided") }
+        let (from, through) = try bounds(request)
+        if from > through { throw APIError(.badData, "end timestamp must not be before start time") }
+        try await blocking { try $0.deleteSeries(sets, from: from, through: through) }
+        return APIReply(204, "application/json", [])
+    }
+
+    private func snapshot(_ request: APIRequest) async throws -> APIReply {
+        let skipHead: Bool
+        switch request.parameter("skip_head") ?? "" {
+        case "", "0", "f", "F", "false", "FALSE", "False": skipHead = false
+        case "1", "t", "T", "true", "TRUE", "True": skipHead = true
+        default: throw APIError.parameter("skip_head", "unable to parse boolean")
+        }
+        let name = try await blocking { try $0.snapshot(skipHead: skipHead) }
+        return .success { writer in
+            writer.object {
+                $0.key("name")
+                $0.string(name)
+            }
+        }
     }
 
     private func status(_ request: APIRequest) async throws -> APIReply {

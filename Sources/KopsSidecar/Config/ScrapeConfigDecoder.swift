@@ -83,7 +83,9 @@ private func decodeScrapeConfig(_ section: ConfigSection, _ defaults: ScrapeDefa
     config.honorLabels = section.bool("honor_labels") ?? false
     config.honorTimestamps = section.bool("honor_timestamps") ?? true
     config.trackTimestampsStaleness = section.bool("track_timestamps_staleness") ?? false
-    config.enableCompression = section.bool("enable_compression") ?? true
+    let compression = section.bool("enable_compression")
+    config.enableCompression = compression ?? true
+    config.compressesLoopback = compression == true
     if let protocols = decodeProtocols(section) ?? defaults.protocols { config.scrapeProtocols = protocols }
     config.fallbackProtocol = section.choice("fallback_scrape_protocol", knownProtocols)
     config.limits = decodeLimits(section, defaults.limits)

@@ -18,6 +18,7 @@ package struct RunOptions: Sendable {
     package var listen: String?
     package var insecureListen = false
     package var enableRemoteWriteReceiver = false
+    package var enableAdminAPI = false
 
     package init() {}
 }
@@ -391,7 +392,7 @@ package final class SidecarService: Sendable {
             + AlertmanagerRoutes(notifications, clock: clock).routes
             + AlertmanagersRoute { [outlets] in outlets.sender.snapshot }.routes
             + RemoteWriteRoutes(store, metrics: metrics, isEnabled: options.enableRemoteWriteReceiver).routes
-            + StoreRoutes(store, pool: queries).routes
+            + StoreRoutes(store, pool: queries, isAdminEnabled: options.enableAdminAPI).routes
             + KopsRoutes(
                 jobs: jobs, certificates: certificates, backups: { [current] in current.withLock { $0.backup } }
             ).routes

@@ -1,4 +1,5 @@
 import MetricModel
+import Platform
 
 /// Why a scrape counts as failed though the target answered.
 struct ScrapeFailure: Error, CustomStringConvertible {
@@ -13,13 +14,36 @@ struct ScrapeCounts {
     var outcome = AppendOutcome()
 }
 
+/// What a scrape needs while it is read and not afterwards: lent to one scrape at a time, so that there are as many as threads
+/// and not as many as targets.
+final class ScrapeScratch {
+    var batch = SampleBatch()
+    /// For each of the batch's samples the series' place in the cache.
+    var places: [UInt32] = []
+
+    private static let idle = Lock<[ScrapeScratch]>([])
+
+    static func lend<R>(_ body: (ScrapeScratch) throws -> R) rethrows -> R {
+        let scratch = idle.withLock { $0.popLast() } ?? ScrapeScratch()
+        defer {
+            // One of an unusually large target is not kept.
+            if scratch.places.capacity < 1 << 17 { idle.withLock { if $0.count < 8 { $0.append(scratch) } } }
+        }
+        scratch.removeAll()
+        return try body(scratch)
+    }
+
+    func removeAll() {
+        batch.removeAll()
+        places.removeAll(keepingCapacity: true)
+    }
+}
+
 /// One target's series between scrapes and how bodies become batches. Used by one scrape at a time.
 struct ScrapeBody {
     let config: ScrapeConfig
     let targetLabels: Labels
     private var cache = ScrapeCache()
-    private var batch = SampleBatch()
-    private var places: [Int] = []
     private(set) var metadata: [String: MetricMetadata] = [:]
 
     init(config: ScrapeConfig, targetLabels: Labels) {
@@ -30,71 +54,77 @@ struct ScrapeBody {
     /// Reads a body into the store. Nothing of a body that breaks a limit or the format is stored; the series of the scrape
     /// before are then marked as ended, as they are where nil says that there is no body.
     mutating func ingest(
-        _ body: [UInt8]?, _ format: ExpositionFormat, at time: Int64, appender: any SampleAppender
+        _ body: UnsafeRawBufferPointer?, _ format: ExpositionFormat, at time: Int64, appender: any SampleAppender
+    ) throws -> ScrapeCounts {
+        try ScrapeScratch.lend { try ingest(body, format, at: time, appender: appender, $0) }
+    }
+
+    private mutating func ingest(
+        _ body: UnsafeRawBufferPointer?, _ format: ExpositionFormat, at time: Int64, appender: any SampleAppender,
+        _ scratch: ScrapeScratch
     ) throws -> ScrapeCounts {
         cache.begin()
-        batch.removeAll()
-        places.removeAll(keepingCapacity: true)
         var counts = ScrapeCounts()
         var failure: (any Error)?
         if let body {
             do {
-                try body.withUnsafeBytes { try parse($0, format, time, appender, &counts) }
+                try parse(body, format, time, appender, &counts, scratch)
             } catch {
                 failure = error
                 // As if nothing had come: every series of the scrape before ends.
                 cache.begin()
-                batch.removeAll()
-                places.removeAll(keepingCapacity: true)
+                scratch.removeAll()
                 counts.kept = 0
                 counts.added = 0
                 for index in cache.entries.indices where cache.entries[index].seen + 2 == cache.scrape {
-                    markEnd(index, time)
+                    markEnd(index, time, scratch)
                 }
                 for index in cache.entries.indices where cache.entries[index].seen + 1 == cache.scrape {
-                    markEnd(index, time)
+                    markEnd(index, time, scratch)
                 }
             }
         }
         if failure == nil {
-            for index in cache.vanished(trackTimestamps: config.trackTimestampsStaleness) { markEnd(index, time) }
+            for index in cache.vanished(trackTimestamps: config.trackTimestampsStaleness) {
+                markEnd(index, time, scratch)
+            }
         }
-        try store(appender, &counts)
+        try store(appender, &counts, scratch)
         cache.sweep()
         if let failure { throw failure }
         return counts
     }
 
-    private mutating func markEnd(_ index: Int, _ time: Int64) {
+    private func markEnd(_ index: Int, _ time: Int64, _ scratch: ScrapeScratch) {
         let entry = cache.entries[index]
         guard entry.ref != 0, config.trackTimestampsStaleness || !entry.hasTimestamp else { return }
-        batch.append(ref: entry.ref, timestamp: time, value: .staleMarker)
-        places.append(index)
+        scratch.batch.append(ref: entry.ref, timestamp: time, value: .staleMarker)
+        scratch.places.append(UInt32(index))
     }
 
     private mutating func parse(
         _ bytes: UnsafeRawBufferPointer, _ format: ExpositionFormat, _ time: Int64, _ appender: any SampleAppender,
-        _ counts: inout ScrapeCounts
+        _ counts: inout ScrapeCounts, _ scratch: ScrapeScratch
     ) throws {
         var parser = ExpositionParser(bytes, format)
         parser.skipsMetadata = cache.scrape % 20 != 1 && !metadata.isEmpty
         while true {
             if let start = parser.startOfSample(), let index = cache.expectedEntry(bytes, at: start) {
                 let (value, stamp) = try parser.sample(endingAt: start + Int(cache.entries[index].length))
-                try take(index, value, stamp, time, &counts)
+                try take(index, value, stamp, time, &counts, scratch)
                 continue
             }
             switch try parser.next() {
             case .sample(let range, let value, let stamp):
                 let text = UnsafeRawBufferPointer(rebasing: bytes[range])
                 let index: Int
-                if let known = cache.entry(text) {
+                if let known = cache.entry(text, at: range.lowerBound) {
                     index = known
                 } else {
-                    index = try learn(text, parser.line, appender)
+                    index = try learn(text, at: range.lowerBound, parser.line, appender)
                     counts.added += cache.entries[index].ref == 0 ? 0 : 1
                 }
-                try take(index, value, stamp, time, &counts)
+                try take(index, value, stamp, time, &counts, scratch)
             case .type(let metric, let type):
                 let name = string(bytes, metric)
                 let kind = string(bytes, type)
@@ -111,7 +141,8 @@ struct ScrapeBody {
 
     @inline(__always)
     private mutating func take(
-        _ index: Int, _ value: Double, _ stamp: Int64?, _ time: Int64, _ counts: inout ScrapeCounts
+        _ index: Int, _ value: Double, _ stamp: Int64?, _ time: Int64, _ counts: inout ScrapeCounts,
+        _ scratch: ScrapeScratch
     ) throws {
         counts.scraped += 1
         let stamp = config.honorTimestamps ? stamp : nil
@@ -127,13 +158,21 @@ struct ScrapeBody {
             counts.outcome.duplicate += 1
             return
         }
-        batch.append(ref: ref, timestamp: stamp ?? time, value: value)
-        places.append(index)
+        scratch.batch.append(ref: ref, timestamp: stamp ?? time, value: value)
+        scratch.places.append(UInt32(index))
     }
 
     private mutating func learn(
-        _ text: UnsafeRawBufferPointer, _ line: Int, _ appender: any SampleAppender
+        _ text: UnsafeRawBufferPointer, at place: Int, _ line: Int, _ appender: any SampleAppender
     ) throws -> Int {
+        if cache.isFull { throw ScrapeFailure(description: "the target's series take more memory than can be kept") }
+        guard let labels = try storedLabels(text, line) else { return cache.add(text, at: place, ref: 0) }
+        try checkLimits(labels)
+        return cache.add(text, at: place, ref: try appender.resolve([labels])[0])
+    }
+
+    /// The labels a series of the exposition is stored under; nil where relabelling drops it.
+    private func storedLabels(_ text: UnsafeRawBufferPointer, _ line: Int) throws -> Labels? {
         let pairs: [(name: String, value: String)]
         do {
             pairs = try parseSeriesText(text)
@@ -156,10 +195,9 @@ struct ScrapeBody {
             builder.set(name, value)
         }
         guard let labels = relabel(builder.labels(), with: config.metricRelabel), !labels.metricName.isEmpty else {
-            return cache.add(text, ref: 0, labels: nil)
+            return nil
         }
-        try checkLimits(labels)
-        return cache.add(text, ref: try appender.resolve([labels])[0], labels: labels)
+        return labels
     }
 
     private func checkLimits(_ labels: Labels) throws(ScrapeFailure) {
@@ -187,17 +225,20 @@ struct ScrapeBody {
     }
 
     /// Hands the batch to the store; series that the store has dropped meanwhile are resolved and appended again.
-    private mutating func store(_ appender: any SampleAppender, _ counts: inout ScrapeCounts) throws {
+    private mutating func store(
+        _ appender: any SampleAppender, _ counts: inout ScrapeCounts, _ scratch: ScrapeScratch
+    ) throws {
+        let batch = scratch.batch
         if batch.count == 0 { return }
         let outcome = try appender.append(batch)
         counts.outcome.add(outcome)
         if outcome.unknownRefs.isEmpty { return }
         var again = SampleBatch()
-        for position in outcome.unknownRefs {
-            let index = places[position]
-            let entry = cache.entries[index]
-            guard entry.labels >= 0, !batch.values[position].isStaleMarker else { continue }
-            let ref = try appender.resolve([cache.labels[Int(entry.labels)]])[0]
+        for position in outcome.unknownRefs where !batch.values[position].isStaleMarker {
+            let index = Int(scratch.places[position])
+            let labels = try cache.seriesText(index).withUnsafeBytes { try storedLabels($0, 0) }
+            guard let labels else { continue }
+            let ref = try appender.resolve([labels])[0]
             cache.setRef(index, ref)
             again.append(ref: ref, timestamp: batch.timestamps[position], value: batch.values[position])
         }

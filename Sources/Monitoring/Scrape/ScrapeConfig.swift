@@ -22,6 +22,8 @@ package struct ScrapeConfig: Sendable, Hashable {
     package var honorTimestamps = true
     package var trackTimestampsStaleness = false
     package var enableCompression = true
+    /// Asks for compression from this machine's own address as well: where `enable_compression: true` is written out.
+    package var compressesLoopback = false
     package var scrapeProtocols = [
         "OpenMetricsText1.0.0", "OpenMetricsText0.0.1", "PrometheusText1.0.0", "PrometheusText0.0.4",
     ]

@@ -12,6 +12,8 @@ final class ScrapeLoop: Sendable {
     private let failure = Lock<String?>(nil)
     private let task = Lock<Task<Void, Never>?>(nil)
     private let figures: ScrapeFigures
+    /// Over loopback a body costs less than compressing and inflating it does, on this machine's own processors.
+    private let asksForCompression: Bool
     /// Touched by one scrape at a time; behind a lock so that it is changed in place and never copied.
     private let work: Lock<(body: ScrapeBody, report: ScrapeReport)>
 
@@ -22,6 +24,8 @@ final class ScrapeLoop: Sendable {
         authorizer = HTTPAuthorizer(config.http, client: environment.client, clock: environment.clock)
         current = Lock(TargetStatus(target: target, pool: config.jobName))
         figures = ScrapeFigures(environment.metrics)
+        asksForCompression =
+            config.enableCompression && (config.compressesLoopback || !isLoopback(target.url))
         work = Lock((ScrapeBody(config: config, targetLabels: target.labels), ScrapeReport(target.labels)))
     }
 
@@ -76,7 +80,7 @@ final class ScrapeLoop: Sendable {
     private func scrape(at time: Int64) async {
         let begin = monotonicNanoseconds()
         var problem: String?
-        var answer: (bytes: [UInt8], format: ExpositionFormat)?
+        var answer: ScrapeAnswer?
         do {
             if let failure = failure.withLock({ $0 }) { throw ScrapeFailure(description: failure) }
             answer = try await fetch()
@@ -91,8 +95,7 @@ final class ScrapeLoop: Sendable {
                 var problem = earlier
                 var counts = ScrapeCounts()
                 do {
-                    counts = try work.body.ingest(
-                        fetched?.bytes, fetched?.format ?? .text, at: time, appender: environment.appender)
+                    counts = try ingest(fetched, &work.body, at: time)
                 } catch {
                     problem = "\(error)"
                 }
@@ -122,18 +125,43 @@ final class ScrapeLoop: Sendable {
         }
     }
 
-    private func fetch() async throws -> (bytes: [UInt8], format: ExpositionFormat) {
-        if target.url == "http://self/metrics" { return (environment.ownMetrics(), .text) }
+    /// Inflates the answer where that is needed, and reads it into the store. Runs on a worker's thread.
+    private func ingest(_ answer: ScrapeAnswer?, _ body: inout ScrapeBody, at time: Int64) throws -> ScrapeCounts {
+        guard let answer else { return try body.ingest(nil, .text, at: time, appender: environment.appender) }
+        guard answer.isCompressed else {
+            return try answer.bytes.withUnsafeBytes {
+                try body.ingest($0, answer.format, at: time, appender: environment.appender)
+            }
+        }
+        return try BodyInflater.lend { inflater in
+            let plain: UnsafeRawBufferPointer
+            do {
+                plain = try inflater.inflate(answer.bytes, limit: bodyLimit)
+            } catch {
+                // As with any other answer that cannot be read: the series of the scrape before end.
+                _ = try body.ingest(nil, .text, at: time, appender: environment.appender)
+                throw ScrapeFailure(description: "the answer cannot be inflated: \(error)")
+            }
+            return try body.ingest(plain, answer.format, at: time, appender: environment.appender)
+        }
+    }
+
+    private var bodyLimit: Int { config.limits.bodyBytes > 0 ? config.limits.bodyBytes : 1 << 30 }
+
+    private func fetch() async throws -> ScrapeAnswer {
+        if target.url == "http://self/metrics" { return ScrapeAnswer(environment.ownMetrics(), .text) }
         var request = HTTPRequest("GET", target.url)
         request.timeout = .milliseconds(target.scrapeTimeout)
         request.connectTimeout = .milliseconds(target.scrapeTimeout)
-        request.decompress = config.enableCompression
-        request.maxBodyBytes = config.limits.bodyBytes > 0 ? config.limits.bodyBytes : 1 << 30
+        // Inflated by ourselves, on a worker's thread.
+        request.decompress = false
+        request.maxBodyBytes = bodyLimit
         let seconds = Double(target.scrapeTimeout) / 1000
         request.headers = [
             ("Accept", acceptHeader(config.scrapeProtocols)), ("User-Agent", environment.userAgent),
             ("X-Prometheus-Scrape-Timeout-Seconds", formatFloat(seconds)),
         ]
+        if asksForCompression { request.headers.append(("Accept-Encoding", "gzip")) }
         let response: HTTPResponse
         do {
             response = try await environment.client.send(try await authorizer.prepare(request))
@@ -150,18 +178,47 @@ final class ScrapeLoop: Sendable {
                 description: "server returned HTTP status \(response.status) \(reason(response.status))")
         }
         let type = response.header("content-type") ?? ""
-        if let format = ExpositionFormat(contentType: type) { return (response.body, format) }
+        let encoding = response.header("content-encoding")?.lowercased() ?? "identity"
+        guard encoding == "gzip" || encoding == "identity" || encoding.isEmpty else {
+            throw ScrapeFailure(description: "the answer has the encoding \"\(encoding)\", which was not asked for")
+        }
+        func answer(_ format: ExpositionFormat) -> ScrapeAnswer {
+            ScrapeAnswer(response.body, format, isCompressed: encoding == "gzip")
+        }
+        if let format = ExpositionFormat(contentType: type) { return answer(format) }
         switch config.fallbackProtocol {
-        case .some(let name): return (response.body, name.hasPrefix("OpenMetrics") ? .openMetrics : .text)
+        case .some(let name): return answer(name.hasPrefix("OpenMetrics") ? .openMetrics : .text)
         case nil:
             // As Prometheus 2 did: exporters that say nothing of their format are read as text.
-            if type.isEmpty || type.hasPrefix("text/") { return (response.body, .text) }
+            if type.isEmpty || type.hasPrefix("text/") { return answer(.text) }
             throw ScrapeFailure(
                 description:
                     "received unsupported Content-Type \"\(type)\" and no fallback_scrape_protocol specified for target"
             )
         }
     }
+}
+
+/// What a target sent.
+private struct ScrapeAnswer: Sendable {
+    var bytes: [UInt8]
+    var format: ExpositionFormat
+    var isCompressed: Bool
+
+    init(_ bytes: [UInt8], _ format: ExpositionFormat, isCompressed: Bool = false) {
+        self.bytes = bytes
+        self.format = format
+        self.isCompressed = isCompressed
+    }
+}
+
+/// Whether a URL's host is this machine by its very name.
+func isLoopback(_ url: String) -> Bool {
+    let parts = url.split(separator: "/", maxSplits: 2, omittingEmptySubsequences: true)
+    guard parts.count > 1 else { return false }
+    let authority = parts[1].prefix { $0 != "?" }
+    let host = authority.split(separator: "@").last ?? ""
+    return host.hasPrefix("127.") || host.hasPrefix("[::1]") || host == "localhost" || host.hasPrefix("localhost:")
 }
 
 private func acceptHeader(_ protocols: [String]) -> String {

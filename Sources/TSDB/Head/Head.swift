@@ -9,21 +9,22 @@ final class Head {
     private(set) var states: UnsafeMutablePointer<SeriesState>
     private var capacity: Int
     private(set) var slotCount = 0
-    private(set) var labels: [Labels] = []
+    private(set) var labels = HeadLabels()
     private var free: [UInt32] = []
-    private var slots: [Labels: UInt32] = [:]
-    private var nextGeneration: UInt64 = 1
-    var nextID: UInt64 = 1
+    private var slots = SlotTable()
+    private var nextGeneration: UInt32 = 1
     private(set) var index = HeadIndex()
     /// Samples that came out of order, by slot, sorted by time.
     private(set) var late: [UInt32: [(time: Int64, bits: UInt64)]] = [:]
-    private(set) var sealedLate: [UInt32: [(time: Int64, bits: UInt64)]] = [:]
     private(set) var histograms: [UInt32: [(time: Int64, histogram: NativeHistogram)]] = [:]
-    private(set) var sealedHistograms: [UInt32: [(time: Int64, histogram: NativeHistogram)]] = [:]
+    private(set) var sealed: SealedHead?
     private(set) var newest: Int64 = .min
     private(set) var samples = 0
+    /// Bytes of all open and sealed chunks.
+    private(set) var chunkBytes = 0
     /// Bumped when the log can no longer be leaned on: the next sample of every series is coded alone.
     var logEpoch: UInt32 = 1
+    private var scratch: [UInt8] = []
 
     init() {
         capacity = 1024
@@ -37,53 +38,55 @@ final class Head {
 
     var seriesCount: Int { slots.count }
 
-    /// Bytes of all open and sealed chunks.
-    var chunkBytes: Int {
-        var sum = 0
-        for slot in 0..<slotCount { sum += Int(states[slot].capacity) + Int(states[slot].sealedUsed) }
-        return sum
+    func slot(of set: Labels) -> UInt32? {
+        slots.find(set.bytes.withUnsafeBytes(ByteHash.hash)) { labels.equals(Int($0), set) }
     }
-
-    func slot(of labels: Labels) -> UInt32? { slots[labels] }
 
     /// The slot of a reference that is still valid.
     @inline(__always)
     func slot(_ ref: SeriesRef) -> Int? {
         let slot = Int(truncatingIfNeeded: ref & 0xffff_ffff)
-        return slot < slotCount && states[slot].ref == ref ? slot : nil
+        return slot < slotCount && states[slot].generation == UInt32(truncatingIfNeeded: ref >> 32) ? slot : nil
     }
 
-    /// The series' reference, made where it is new; `id` is given where it is known from a log.
-    func resolve(_ labels: Labels, id: UInt64? = nil) -> SeriesRef {
-        if let slot = slots[labels] { return states[Int(slot)].ref }
+    private func ref(_ slot: Int) -> SeriesRef { UInt64(states[slot].generation) << 32 | UInt64(slot) }
+
+    /// The series' reference, made where it is new.
+    func resolve(_ set: Labels) -> SeriesRef {
+        let hash = set.bytes.withUnsafeBytes(ByteHash.hash)
+        if let slot = slots.find(hash, { labels.equals(Int($0), set) }) { return ref(Int(slot)) }
         let slot: Int
         if let reused = free.popLast() {
             slot = Int(reused)
-            self.labels[slot] = labels
         } else {
             slot = slotCount
             if slotCount == capacity { grow() }
             slotCount += 1
-            self.labels.append(labels)
         }
+        labels.set(slot, set)
         var state = SeriesState()
-        state.ref = nextGeneration << 32 | UInt64(slot)
-        nextGeneration += 1
-        if nextGeneration > 0xffff_fffe { nextGeneration = 1 }
-        state.id = id ?? nextID
-        nextID = max(nextID, state.id + 1)
+        state.generation = nextGeneration
+        nextGeneration = nextGeneration == .max ? 1 : nextGeneration + 1
         states[slot] = state
-        slots[labels] = UInt32(slot)
-        index.add(labels, slot: UInt32(slot))
-        return state.ref
+        slots.insert(hash, UInt32(slot))
+        index.add(UInt32(slot), labels)
+        return ref(slot)
     }
 
     private func grow() {
-        let larger = UnsafeMutablePointer<SeriesState>.allocate(capacity: capacity * 2)
+        // By half: the array of a large head is large.
+        let larger = UnsafeMutablePointer<SeriesState>.allocate(capacity: capacity + capacity / 2)
         larger.moveInitialize(from: states, count: slotCount)
         states.deallocate()
         states = larger
-        capacity *= 2
+        capacity += capacity / 2
+    }
+
+    /// Every slot in use, ascending.
+    func allSlots() -> [UInt32] { (0..<UInt32(slotCount)).filter { states[Int($0)].generation != 0 } }
+
+    func select(_ matchers: [LabelMatcher]) -> [UInt32] {
+        index.select(matchers, labels.symbols, all: allSlots)
     }
 
     // MARK: appending
@@ -93,22 +96,31 @@ final class Head {
     /// Takes one sample and writes its code to the log. `window` is how far behind the newest sample late ones may be.
     @inline(__always)
     func append(_ slot: Int, _ time: Int64, _ bits: UInt64, window: Int64, log: inout LogBuffer) -> Verdict {
-        if states[slot].hasLast, time <= states[slot].lastTime {
+        let state = states + slot
+        if state.pointee.hasLast, time <= state.pointee.lastTime {
             return appendLate(slot, time, bits, window, &log)
         }
-        let fresh = states[slot].logEpoch != logEpoch
+        let fresh = state.pointee.logEpoch != logEpoch
         if fresh {
-            states[slot].logEpoch = logEpoch
-            log.define(id: states[slot].id, labels[slot])
+            state.pointee.logEpoch = logEpoch
+            define(slot, &log)
         }
-        let restart = fresh || states[slot].count == 0
-        let sample = HeadCode.encode(&states[slot], time, bits, restart: restart)
-        HeadCode.append(sample, to: &states[slot], time: time)
-        states[slot].hasLast = true
-        log.append(id: states[slot].id, sample)
+        let restart = fresh || state.pointee.count == 0
+        let sample = HeadCode.encode(&state.pointee, time, bits, restart: restart)
+        let room = state.pointee.capacity
+        HeadCode.append(sample, to: &state.pointee, time: time)
+        if state.pointee.capacity != room { chunkBytes += Int(state.pointee.capacity) - Int(room) }
+        state.pointee.hasLast = true
+        log.append(id: UInt64(slot), sample)
         if time > newest { newest = time }
         samples += 1
         return .appended
+    }
+
+    private func define(_ slot: Int, _ log: inout LogBuffer) {
+        scratch.removeAll(keepingCapacity: true)
+        labels.appendBytes(slot, to: &scratch)
+        log.define(id: UInt64(slot), scratch)
     }
 
     private func appendLate(
@@ -117,26 +129,26 @@ final class Head {
         if time == states[slot].lastTime { return bits == states[slot].lastBits ? .same : .duplicate }
         guard window > 0, time >= newest &- window else { return .outOfOrder }
         let key = UInt32(slot)
-        var list = late[key] ?? []
+        var list = late.removeValue(forKey: key) ?? []
+        defer { late[key] = list.isEmpty ? nil : list }
         let at = list.partitioningIndex { $0.time >= time }
         if at < list.count, list[at].time == time { return list[at].bits == bits ? .same : .duplicate }
         // The series stays unknown to the log's chain of codes: its next sample in order will lean on nothing.
-        if states[slot].logEpoch != logEpoch { log.define(id: states[slot].id, labels[slot]) }
-        log.appendLate(id: states[slot].id, time, bits)
+        if states[slot].logEpoch != logEpoch { define(slot, &log) }
+        log.appendLate(id: UInt64(slot), time, bits)
         list.insert((time, bits), at: at)
-        late[key] = list
         samples += 1
         return .appended
     }
 
     func append(_ slot: Int, _ time: Int64, _ histogram: NativeHistogram, log: inout LogBuffer) -> Verdict {
         let key = UInt32(slot)
-        if let last = histograms[key]?.last ?? sealedHistograms[key]?.last {
+        if let last = histograms[key]?.last ?? sealed?.histograms[key]?.last {
             if time == last.time { return histogram == last.histogram ? .same : .duplicate }
             if time < last.time { return .outOfOrder }
         }
-        log.define(id: states[slot].id, labels[slot])
-        log.append(id: states[slot].id, time, histogram)
+        define(slot, &log)
+        log.append(id: UInt64(slot), time, histogram)
         histograms[key, default: []].append((time, histogram))
         if time > newest { newest = time }
         samples += 1
@@ -146,58 +158,82 @@ final class Head {
     // MARK: flushing
 
     /// Closes every open chunk. What is sealed stays readable until `dropSealed`.
-    func seal() {
-        for slot in 0..<slotCount where states[slot].count > 0 {
-            // Without room to spare: a sealed chunk does not grow.
-            let used = Int(states[slot].used)
-            let exact = realloc(states[slot].buffer, used) ?? UnsafeMutableRawPointer(states[slot].buffer)
-            states[slot].sealed = exact?.assumingMemoryBound(to: UInt8.self)
-            states[slot].sealedUsed = states[slot].used
-            states[slot].sealedCount = states[slot].count
-            states[slot].sealedFirst = states[slot].firstTime
-            states[slot].sealedLast = states[slot].lastTime
-            states[slot].buffer = nil
-            (states[slot].capacity, states[slot].used, states[slot].count, states[slot].runAt) = (0, 0, 0, -1)
+    func seal() -> SealedHead {
+        var chunks = [SealedChunk](repeating: SealedChunk(), count: slotCount)
+        for slot in 0..<slotCount {
+            let state = states + slot
+            guard state.pointee.count > 0 else { continue }
+            chunks[slot] = SealedChunk(
+                buffer: state.pointee.buffer, used: state.pointee.used, count: state.pointee.count,
+                firstTime: state.pointee.firstTime, lastTime: state.pointee.lastTime)
+            state.pointee.buffer = nil
+            (state.pointee.capacity, state.pointee.used, state.pointee.count, state.pointee.runAt) = (0, 0, 0, -1)
         }
-        (sealedLate, late) = (late, [:])
-        (sealedHistograms, histograms) = (histograms, [:])
+        let sealed = SealedHead(labels: labels, chunks: chunks, late: late, histograms: histograms, bytes: chunkBytes)
+        (late, histograms) = ([:], [:])
+        self.sealed = sealed
+        return sealed
     }
 
-    /// Forgets what was sealed, and series that have had no sample since before it was.
-    func dropSealed() -> Int {
+    /// Forgets what was sealed, and series that have had no sample since before it was. Returns how many, and what is to be
+    /// let go of outside the lock.
+    func dropSealed() -> (idle: Int, sealed: SealedHead?) {
+        let old = sealed
+        sealed = nil
         samples = 0
-        var removed = 0
-        for slot in 0..<slotCount {
-            let hadSealed =
-                states[slot].sealed != nil || sealedLate[UInt32(slot)] != nil
-                || sealedHistograms[UInt32(slot)] != nil
-            Glibc.free(states[slot].sealed)
-            states[slot].sealed = nil
-            states[slot].sealedUsed = 0
-            states[slot].sealedCount = 0
+        chunkBytes -= old?.bytes ?? 0
+        var idle: [UInt32] = []
+        for slot in 0..<slotCount where states[slot].generation != 0 {
             samples += Int(states[slot].count)
-            let idle =
-                states[slot].count == 0 && !hadSealed && late[UInt32(slot)] == nil
-                && histograms[UInt32(slot)] == nil
-            if states[slot].ref != 0, idle {
-                states[slot].freeAll()
-                states[slot].ref = 0
-                slots[labels[slot]] = nil
-                labels[slot] = .empty
-                free.append(UInt32(slot))
-                removed += 1
-            }
+            if states[slot].count > 0 { continue }
+            let key = UInt32(slot)
+            if late[key] != nil || histograms[key] != nil || old?.has(key) == true { continue }
+            idle.append(key)
         }
-        sealedLate = [:]
-        sealedHistograms = [:]
-        if removed > 0 {
-            index.removeAll()
-            for slot in 0..<slotCount where states[slot].ref != 0 { index.add(labels[slot], slot: UInt32(slot)) }
+        for list in late.values { samples += list.count }
+        for list in histograms.values { samples += list.count }
+        if !idle.isEmpty { forget(idle) }
+        return (idle.count, old)
+    }
+
+    private func forget(_ idle: [UInt32]) {
+        index.remove(idle, labels)
+        for key in idle {
+            let slot = Int(key)
+            scratch.removeAll(keepingCapacity: true)
+            labels.appendBytes(slot, to: &scratch)
+            slots.remove(scratch.withUnsafeBytes(ByteHash.hash), key)
+            labels.remove(slot)
+            states[slot].freeAll()
+            states[slot].generation = 0
+            free.append(key)
         }
-        return removed
+        guard labels.isMostlyGarbage else { return }
+        labels = labels.compacted()
+        index = HeadIndex()
+        for slot in allSlots() { index.add(slot, labels) }
     }
 
     // MARK: reading
+
+    /// First and last millisecond of all samples; nil where there are none.
+    func timeBounds() -> (first: Int64, last: Int64)? {
+        var bounds: (first: Int64, last: Int64)?
+        func note(_ first: Int64, _ last: Int64) {
+            bounds = bounds.map { (min($0.first, first), max($0.last, last)) } ?? (first, last)
+        }
+        for slot in 0..<slotCount {
+            if states[slot].count > 0 { note(states[slot].firstTime, states[slot].lastTime) }
+            if let chunk = sealed?.chunk(UInt32(slot)) { note(chunk.firstTime, chunk.lastTime) }
+        }
+        for list in Array(late.values) + Array((sealed?.late ?? [:]).values) {
+            if let first = list.first, let last = list.last { note(first.time, last.time) }
+        }
+        for list in Array(histograms.values) + Array((sealed?.histograms ?? [:]).values) {
+            if let first = list.first, let last = list.last { note(first.time, last.time) }
+        }
+        return bounds
+    }
 
     /// A copy of what a series has within the bounds, to be decoded outside the lock.
     struct Excerpt: Sendable {
@@ -208,42 +244,31 @@ final class Head {
     }
 
     func excerpt(_ slot: UInt32, from: Int64, through: Int64) -> Excerpt? {
-        let state = states[Int(slot)]
-        var excerpt = Excerpt(labels: labels[Int(slot)])
-        if let sealed = state.sealed, state.sealedLast >= from, state.sealedFirst <= through {
-            excerpt.codes.append(Array(UnsafeBufferPointer(start: sealed, count: Int(state.sealedUsed))))
+        var excerpt = Excerpt(labels: .empty)
+        if let chunk = sealed?.chunk(slot), chunk.lastTime >= from, chunk.firstTime <= through {
+            excerpt.codes.append(Array(UnsafeBufferPointer(start: chunk.buffer, count: Int(chunk.used))))
         }
+        let state = states[Int(slot)]
         if let buffer = state.buffer, state.count > 0, state.lastTime >= from, state.firstTime <= through {
             excerpt.codes.append(Array(UnsafeBufferPointer(start: buffer, count: Int(state.used))))
         }
-        for list in [sealedLate[slot], late[slot]] {
+        for list in [sealed?.late[slot], late[slot]] {
             excerpt.late += list?.filter { $0.time >= from && $0.time <= through } ?? []
         }
-        for list in [sealedHistograms[slot], histograms[slot]] {
+        for list in [sealed?.histograms[slot], histograms[slot]] {
             excerpt.histograms += list?.filter { $0.time >= from && $0.time <= through } ?? []
         }
         if excerpt.codes.isEmpty && excerpt.late.isEmpty && excerpt.histograms.isEmpty { return nil }
+        excerpt.labels = labels.labels(Int(slot))
         return excerpt
     }
 
     /// Whether the series may have a sample within the bounds; cheap, and at worst too generous.
     func overlaps(_ slot: UInt32, from: Int64, through: Int64) -> Bool {
+        if let chunk = sealed?.chunk(slot), chunk.lastTime >= from, chunk.firstTime <= through { return true }
         let state = states[Int(slot)]
-        if state.sealed != nil, state.sealedLast >= from, state.sealedFirst <= through { return true }
         if state.count > 0, state.lastTime >= from, state.firstTime <= through { return true }
-        return sealedLate[slot] != nil || late[slot] != nil || histograms[slot] != nil || sealedHistograms[slot] != nil
-    }
-
-    /// What was sealed of a series, decoded.
-    func sealedSamples(_ slot: Int) -> (timestamps: [Int64], values: [Double]) {
-        var timestamps: [Int64] = []
-        var values: [Double] = []
-        if let sealed = states[slot].sealed {
-            timestamps.reserveCapacity(Int(states[slot].sealedCount))
-            values.reserveCapacity(Int(states[slot].sealedCount))
-            let bytes = UnsafeRawBufferPointer(start: sealed, count: Int(states[slot].sealedUsed))
-            HeadCode.decode(bytes, from: .min, through: .max, timestamps: &timestamps, values: &values)
-        }
-        return (timestamps, values)
+        return late[slot] != nil || histograms[slot] != nil || sealed?.late[slot] != nil
+            || sealed?.histograms[slot] != nil
     }
 }

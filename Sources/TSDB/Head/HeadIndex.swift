@@ -1,45 +1,83 @@
 import MetricModel
 
-/// The label index of the series in the head: pair → slots in ascending order. Used under the store's lock.
+/// The label index of the series in the head: pair of symbols → slots in ascending order. Used under the store's lock.
 struct HeadIndex {
-    private var postings: [String: [String: [UInt32]]] = [:]
-    private(set) var all: [UInt32] = []
+    private var postings: [UInt64: [UInt32]] = [:]
+    private var values: [UInt32: [UInt32]] = [:]
 
-    mutating func add(_ labels: Labels, slot: UInt32) {
-        Self.insert(slot, into: &all)
-        for (name, value) in labels.pairs { Self.insert(slot, into: &postings[name, default: [:]][value, default: []]) }
-    }
+    private static func key(_ name: UInt32, _ value: UInt32) -> UInt64 { UInt64(name) << 32 | UInt64(value) }
 
-    private static func insert(_ slot: UInt32, into list: inout [UInt32]) {
-        if let last = list.last, last >= slot {
-            let at = list.partitioningIndex { $0 >= slot }
-            if at < list.count, list[at] == slot { return }
-            list.insert(slot, at: at)
-        } else {
-            list.append(slot)
+    mutating func add(_ slot: UInt32, _ labels: HeadLabels) {
+        labels.forEachPair(Int(slot)) { name, value in
+            let isNew = Self.insert(slot, into: &postings[Self.key(name, value), default: []])
+            if isNew { values[name, default: []].append(value) }
         }
     }
 
-    mutating func removeAll() {
-        postings.removeAll()
-        all.removeAll()
+    /// True where the list was empty.
+    private static func insert(_ slot: UInt32, into list: inout [UInt32]) -> Bool {
+        guard let last = list.last else {
+            list.append(slot)
+            return true
+        }
+        if last >= slot {
+            let at = list.partitioningIndex { $0 >= slot }
+            if at == list.count || list[at] != slot { list.insert(slot, at: at) }
+            return false
+        }
+        // Doubling would leave a third of the index empty.
+        if list.count == list.capacity, list.count > 8 { list.reserveCapacity(list.count + list.count / 4) }
+        list.append(slot)
+        return false
     }
 
-    var names: [String] { Array(postings.keys) }
-
-    func values(_ name: String) -> [String] { postings[name].map { Array($0.keys) } ?? [] }
-
-    func postingCounts() -> [(name: String, values: [String: Int])] {
-        postings.map { ($0.key, $0.value.mapValues(\.count)) }
+    /// Takes slots out of the lists of their labels.
+    mutating func remove(_ slots: [UInt32], _ labels: HeadLabels) {
+        var touched: Set<UInt64> = []
+        for slot in slots { labels.forEachPair(Int(slot)) { touched.insert(Self.key($0, $1)) } }
+        let gone = Set(slots)
+        var emptied: [UInt32: Set<UInt32>] = [:]
+        for key in touched {
+            guard var list = postings.removeValue(forKey: key) else { continue }
+            list.removeAll { gone.contains($0) }
+            if list.isEmpty {
+                emptied[UInt32(key >> 32), default: []].insert(UInt32(truncatingIfNeeded: key))
+            } else {
+                postings[key] = list
+            }
+        }
+        for (name, without) in emptied {
+            values[name]?.removeAll { without.contains($0) }
+            if values[name]?.isEmpty == true { values[name] = nil }
+        }
     }
 
-    /// Slots whose labels all matchers match.
-    func select(_ matchers: [LabelMatcher]) -> [UInt32] {
+    func names(_ symbols: SymbolTable) -> [String] { values.keys.map { symbols.text($0) } }
+
+    func values(_ name: String, _ symbols: SymbolTable) -> [String] {
+        guard let number = symbols.find(name), let list = values[number] else { return [] }
+        return list.map { symbols.text($0) }
+    }
+
+    func postingCounts(_ symbols: SymbolTable) -> [(name: String, values: [String: Int])] {
+        values.map { name, list in
+            let pairs = list.map { (symbols.text($0), postings[Self.key(name, $0)]?.count ?? 0) }
+            return (symbols.text(name), Dictionary(pairs) { first, _ in first })
+        }
+    }
+
+    /// Slots whose labels all matchers match; `all` gives every slot in use.
+    func select(_ matchers: [LabelMatcher], _ symbols: SymbolTable, all: () -> [UInt32]) -> [UInt32] {
         resolvePostings(
-            matchers, all: { all }, list: { postings[$0]?[$1] ?? [] },
+            matchers, all: all,
+            list: { name, value in
+                guard let name = symbols.find(name), let value = symbols.find(value) else { return [] }
+                return postings[Self.key(name, value)] ?? []
+            },
             matching: { name, test in
-                guard let values = postings[name] else { return [] }
-                return union(values.filter { test($0.key) }.map(\.value))
+                guard let name = symbols.find(name), let list = values[name] else { return [] }
+                return union(
+                    list.compactMap { test(symbols.text($0)) ? postings[Self.key(name, $0)] : nil })
             })
     }
 }

@@ -1,48 +1,59 @@
 import Glibc
 import MetricModel
 
-/// What the head keeps of one series: its open and its sealed chunk as byte code, and what the next sample is coded
-/// against. A plain value in unmanaged memory, so that appending touches no reference count.
+/// What the head keeps of one series: its open chunk as byte code, and what the next sample is coded against. A plain value in
+/// unmanaged memory, so that appending touches no reference count; 80 bytes, since there are as many as series.
 struct SeriesState {
-    var ref: SeriesRef = 0
-    var id: UInt64 = 0
     var buffer: UnsafeMutablePointer<UInt8>?
-    var capacity: UInt32 = 0
-    var used: UInt32 = 0
-    var count: UInt32 = 0
-    /// Where the last code is a run that may grow; else −1.
-    var runAt: Int32 = -1
-    /// The log that knows this series and its last sample.
-    var logEpoch: UInt32 = 0
-    var scale: UInt8 = 0
-    var scaledValid = false
-    var misses: UInt8 = 0
-    var hasLast = false
     var firstTime: Int64 = 0
     var lastTime: Int64 = 0
     var lastDistance: Int64 = 0
     var lastBits: UInt64 = 0
     var lastScaled: Int64 = 0
-    var sealed: UnsafeMutablePointer<UInt8>?
-    var sealedUsed: UInt32 = 0
-    var sealedCount: UInt32 = 0
-    var sealedFirst: Int64 = 0
-    var sealedLast: Int64 = 0
+    /// The upper half of the series' reference, the slot being the lower; 0 where the slot is free.
+    var generation: UInt32 = 0
+    /// The log that knows this series and its last sample.
+    var logEpoch: UInt32 = 0
+    var capacity: UInt32 = 0
+    var used: UInt32 = 0
+    var count: UInt32 = 0
+    /// Where the last code is a run that may grow; else −1.
+    var runAt: Int32 = -1
+    var scale: UInt8 = 0
+    var misses: UInt8 = 0
+    var scaledValid = false
+    var hasLast = false
 
+    /// Makes room for more bytes. An eighth is grown at a time: most chunks are open for hours, and doubling would leave a
+    /// third of the head's memory empty.
+    @inline(__always)
     mutating func reserve(_ bytes: Int) {
-        let needed = Int(used) + bytes
-        if needed <= Int(capacity) { return }
-        let wanted = max(needed, min(Int(capacity) * 2, Int(capacity) + 4096), 32)
-        guard let grown = realloc(buffer, wanted) else { abort() }
+        if Int(used) + bytes > Int(capacity) { grow(bytes) }
+    }
+
+    @inline(never)
+    private mutating func grow(_ bytes: Int) {
+        let wanted = max(Int(used) + bytes, Int(capacity) + max(16, Int(capacity) / 8))
+        // As much as the allocator (glibc's) rounds up to anyway.
+        let rounded = (wanted + 7) & ~15 + 8
+        guard let grown = realloc(buffer, rounded) else { abort() }
         buffer = grown.assumingMemoryBound(to: UInt8.self)
-        capacity = UInt32(wanted)
+        capacity = UInt32(clamping: rounded)
     }
 
     mutating func freeAll() {
         free(buffer)
-        free(sealed)
-        (buffer, sealed, capacity, used, sealedUsed) = (nil, nil, 0, 0, 0)
+        (buffer, capacity, used) = (nil, 0, 0)
     }
+}
+
+/// A chunk that a flush has closed and is writing; it stays readable meanwhile. Without samples where there was none.
+struct SealedChunk {
+    var buffer: UnsafeMutablePointer<UInt8>?
+    var used: UInt32 = 0
+    var count: UInt32 = 0
+    var firstTime: Int64 = 0
+    var lastTime: Int64 = 0
 }
 
 /// The byte code of open chunks and of the log.

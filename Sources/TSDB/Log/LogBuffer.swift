@@ -17,10 +17,11 @@ struct LogBuffer: Sendable {
     var isEmpty: Bool { data.isEmpty && definitions.isEmpty }
     var bytes: Int { definitions.count + data.count }
 
-    mutating func define(id: UInt64, _ labels: Labels) {
+    /// `labels` in the canonical bytes of `Labels`.
+    mutating func define(id: UInt64, _ labels: [UInt8]) {
         definitions.appendVarint(id)
-        definitions.appendVarint(UInt64(labels.bytes.count))
-        definitions += labels.bytes
+        definitions.appendVarint(UInt64(labels.count))
+        definitions += labels
     }
 
     @inline(__always)

@@ -78,6 +78,7 @@ final class Partition: Sendable {
                   id INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, start INTEGER NOT NULL,
                   end INTEGER NOT NULL, plain INTEGER NOT NULL, checksum INTEGER NOT NULL, body BLOB NOT NULL);
                 CREATE INDEX IF NOT EXISTS chunk_place ON chunk(first, last, start, end);
+                \(Tombstones.table);
                 INSERT OR IGNORE INTO meta VALUES('format', '\(Self.format)');
                 """)
         }
@@ -111,6 +112,8 @@ final class Partition: Sendable {
             file = idle
         } else {
             file = try SQLiteFile(path, readOnly ? .readOnly : .readWrite)
+            // A reader that outlives its file (a rewrite put another in its place) must not remove the new one's companion.
+            file.keepCompanion()
             try file.execute("PRAGMA mmap_size = 268435456; PRAGMA cache_size = -512; PRAGMA query_only = 1")
         }
         try file.execute("BEGIN")
@@ -120,6 +123,34 @@ final class Partition: Sendable {
         }
         return try body(file)
     }
+
+    /// Changes the file in one transaction; the caller sees to it that nobody else writes.
+    func write(_ body: (SQLiteFile) throws -> Void) throws {
+        let file = try SQLiteFile(path, .readWrite)
+        defer { file.close() }
+        try file.execute("PRAGMA synchronous = FULL")
+        try file.transaction { try body(file) }
+    }
+
+    /// Copies the file as it is at one moment.
+    func copy(to target: String) throws {
+        let file = try SQLiteFile(path, readOnly ? .readOnly : .readWrite)
+        defer { file.close() }
+        file.keepCompanion()
+        try file.run("VACUUM INTO ?", [.text(target)])
+    }
+
+    /// Ends what reads and removes SQLite's companions.
+    func tidy() {
+        closeReaders()
+        // The last connection takes them away when it closes.
+        guard !readOnly, FileSystem.exists(path), let file = try? SQLiteFile(path, .readWrite) else { return }
+        try? file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        file.close()
+    }
+
+    /// Whether the day was rewritten after its end and nothing came since.
+    func isCompacted() throws -> Bool { try read { try Self.meta($0, "compacted") } != nil }
 
     func closeReaders() {
         readers.withLock { files in

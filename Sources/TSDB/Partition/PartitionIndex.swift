@@ -27,6 +27,24 @@ enum SeriesRows {
         }
     }
 
+    /// The canonical bytes of each label set; valid during the call only.
+    static func forEachBytes(_ file: SQLiteFile, _ body: (UInt32, UnsafeRawBufferPointer) -> Void) throws {
+        try file.run("SELECT first, count, plain, checksum, body FROM series ORDER BY first") { row in
+            var number = UInt32(truncatingIfNeeded: row.int(0))
+            try withSets(row, path: file.path) { bytes in
+                body(number, bytes)
+                number &+= 1
+            }
+            return true
+        }
+    }
+
+    static func all(_ file: SQLiteFile) throws -> [(labels: Labels, number: UInt32)] {
+        var out: [(labels: Labels, number: UInt32)] = []
+        try forEach(file) { out.append(($1, $0)) }
+        return out
+    }
+
     /// The label sets of series numbers in ascending order.
     static func labels(_ file: SQLiteFile, _ numbers: [UInt32]) throws -> [Labels] {
         var out: [Labels] = []
@@ -53,16 +71,25 @@ enum SeriesRows {
     }
 
     private static func decode(_ row: SQLiteFile.Row, path: String) throws -> [Labels] {
+        var sets: [Labels] = []
+        try withSets(row, path: path) { sets.append(Labels(bytes: Array($0))) }
+        return sets
+    }
+
+    private static func withSets(
+        _ row: SQLiteFile.Row, path: String, _ body: (UnsafeRawBufferPointer) -> Void
+    ) throws {
         try row.blob(4) { bytes in
             guard checksum(bytes) == UInt32(truncatingIfNeeded: row.int(3)),
                 let plain = unpacked(bytes, plainLength: Int(row.int(2)))
             else { throw damage(path, "a row of labels is damaged") }
-            return try plain.withUnsafeBytes { plain in
+            try plain.withUnsafeBytes { plain in
                 var reader = ByteReader(plain)
-                var sets: [Labels] = []
-                for _ in 0..<row.int(1) { sets.append(Labels(bytes: Array(reader.slice(reader.count())))) }
-                if reader.failed { throw damage(path, "a row of labels is damaged") }
-                return sets
+                for _ in 0..<row.int(1) {
+                    let set = reader.slice(reader.count())
+                    if reader.failed { throw damage(path, "a row of labels is damaged") }
+                    body(set)
+                }
             }
         }
     }

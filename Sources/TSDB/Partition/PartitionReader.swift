@@ -12,6 +12,7 @@ extension Partition {
             let labels = try SeriesRows.labels(file, numbers)
             var out = labels.map { SeriesSamples(labels: $0) }
             try Partition.decodeChunks(file, numbers, from: from, through: through, control: control, &out, damaged)
+            try Tombstones.apply(file, numbers, to: &out)
             return out.filter { !$0.timestamps.isEmpty || !$0.histograms.isEmpty }
         }
     }
