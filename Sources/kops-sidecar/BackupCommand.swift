@@ -259,13 +259,15 @@ struct BackupPruneCommand: AsyncParsableCommand {
 struct BackupDrillCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "drill", abstract: "Prove that a backup can be restored, with a throwaway etcd.",
-        discussion: "Needs the etcd program. Nothing of the running cluster is touched.")
+        discussion:
+            "Without the etcd program it is checked to its last page. Nothing of the running cluster is touched.")
 
     @Argument(help: "A file, a backup's name, or latest.")
     var source = "latest"
 
-    @Option(help: ArgumentHelp("The etcd program.", valueName: "program"))
-    var etcd = "etcd"
+    @Option(
+        help: ArgumentHelp("The etcd program; without one everything but serving is checked.", valueName: "program"))
+    var etcd: String?
 
     @OptionGroup var configuration: BackupConfiguration
 
@@ -275,12 +277,11 @@ struct BackupDrillCommand: AsyncParsableCommand {
             defer { progress.finish() }
             let (service, config) = try configuration.service()
             var drill = Drill(destinations: service.destinations, workDirectory: config.storage.path)
-            drill.etcdProgram = etcd
+            if let etcd { (drill.etcdProgram, drill.needsEtcd) = (etcd, true) }
+            drill.keyFile = config.backup?.sealing?.keyFile
+            drill.kubernetesDirectory = config.backup?.kubernetesDirectory ?? drill.kubernetesDirectory
             return try await drill.run(source, progress: progress.handler)
         }
-        let hash = report.hashCompared ? "etcd's hash agrees" : "etcd's hash could not be compared"
-        print(
-            "\(report.backup): restored and served in \(formatFloat((report.recoverySeconds * 100).rounded() / 100)) s, revision \(report.revision), \(report.keys) keys, \(hash)"
-        )
+        print(report.summary)
     }
 }

@@ -23,6 +23,10 @@ typedef struct {
 // Reads the certificate number `index` (from 0) of a PEM text. 1: read; 0: there is none of that number; -1: damaged.
 int kops_certificate_read(const void *pem, size_t count, size_t index, kops_certificate *out);
 
+// Whether a private key is that of a certificate or of a public key, all as PEM texts. 1: it is; 0: it is another's; -1: one
+// of them cannot be read (an encrypted key among others).
+int kops_key_fits(const void *public_pem, size_t public_count, const void *key_pem, size_t key_count);
+
 // All below return 1 for success and 0 for failure.
 int kops_random(unsigned char *out, size_t count);
 // SHA-256 in one call, without a context of the caller's.

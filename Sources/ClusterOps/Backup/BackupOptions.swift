@@ -10,6 +10,7 @@ package struct EtcdOptions: Sendable, Equatable, Codable {
     package var serverName: String?
     /// Of one call to one member.
     package var timeout: Int64 = 10_000
+    package var defragment: DefragmentOptions?
 
     package init() {}
 

@@ -11,14 +11,39 @@ package struct DrillReport: Sendable {
     package var recoverySeconds: Double
     /// Whether etcd's own hash of the keys could be compared with the backup's, and agreed.
     package var hashCompared: Bool
+    /// Whether an etcd served it; without the program everything is checked but that.
+    package var served = true
+    /// What became of the node's files; nil where the backup has none.
+    package var bundle: BundleDrill?
+
+    /// For people, in one line.
+    package var summary: String {
+        let tenths = Int64((recoverySeconds * 10).rounded())
+        let time = "\(tenths / 10).\(tenths % 10) s"
+        let what =
+            served
+            ? "restored and served in \(time)" : "restored in \(time) and checked whole (there is no etcd program here)"
+        let hash = hashCompared ? "the hash of its keys agrees" : "the hash of its keys could not be compared"
+        var text = "\(backup): \(what), revision \(revision), \(keys) keys, \(hash)"
+        if let bundle { text += ", \(bundle.files) files of the node, \(bundle.pairs) keys fit their certificates" }
+        for note in bundle?.notes ?? [] { text += "; \(note)" }
+        return text
+    }
 }
 
 /// Restores a backup into a directory of its own, starts a real etcd on it that nobody else can reach, and compares what it
-/// serves with what the manifest says. Nothing of the running cluster is touched.
+/// serves with what the manifest says; without an etcd program the directory is read to its last page instead. The node's
+/// files are read too, and keys compared with certificates. Nothing of the running cluster is touched.
 package struct Drill: Sendable {
     package var destinations: [any Destination]
     package var workDirectory: String
+    /// Found by PATH.
     package var etcdProgram = "etcd"
+    /// Whether a missing program is an error rather than a reason to check without it.
+    package var needsEtcd = false
+    /// Opens sealed backups.
+    package var keyFile: String?
+    package var kubernetesDirectory = "/etc/kubernetes"
     package var clock: WallClock
     /// How long etcd may take to serve.
     package var startLimit: Duration = .seconds(120)
@@ -53,10 +78,36 @@ package struct Drill: Sendable {
         options.overrides = Set(RestoreOverride.allCases)
         options.etcd.endpoints = []
         options.workDirectory = directory
+        options.keyFile = keyFile
         let began = monotonicNanoseconds()
         let plan = try await RestorePlan.make(options, destinations: destinations, clock: clock)
         let manifest = plan.manifest
-        let report = try await plan.execute(progress: progress)
+        let restored = try await plan.execute(keepFetched: true, progress: progress)
+        var report = DrillReport(
+            backup: plan.source, revision: restored.snapshotRevision, keys: 0,
+            recoverySeconds: Double(monotonicNanoseconds() - began) / 1e9, hashCompared: false)
+        if needsEtcd || EtcdProcess.isThere(etcdProgram) {
+            try await serve(&report, directory, client: client, peer: peer, manifest, began)
+        } else {
+            try await read(&report, options.dataDirectory, manifest)
+        }
+        if let part = plan.record.source.bundle {
+            let keys = try keyFile.map { try SealingKeys(file: $0) }
+            let (kubernetes, now) = (kubernetesDirectory, clock.nowMilliseconds())
+            let bundle = try await cancellable {
+                try BundleDrill.run(part, keys: keys, kubernetesDirectory: kubernetes, now: now, isCancelled: $0)
+            }
+            if let problem = bundle.problems.first { throw BackupError(.damaged, "\(plan.source): \(problem)") }
+            report.bundle = bundle
+        }
+        return report
+    }
+
+    /// An etcd of its own on the directory: what it serves is what the manifest says.
+    private func serve(
+        _ report: inout DrillReport, _ directory: String, client: UInt16, peer: UInt16, _ manifest: BackupManifest?,
+        _ began: Int64
+    ) async throws {
         let process = try EtcdProcess(
             program: etcdProgram, directory: directory, client: client, peer: peer)
         defer { process.kill() }
@@ -79,28 +130,70 @@ package struct Drill: Sendable {
                 try await Task.sleep(for: .milliseconds(50))
             }
         }
-        let seconds = Double(monotonicNanoseconds() - began) / 1e9
+        report.recoverySeconds = Double(monotonicNanoseconds() - began) / 1e9
+        report.keys = range?.count ?? 0
         let served = range?.header.revision ?? 0
-        if let manifest, served < manifest.revision {
+        report.revision = max(report.revision, served)
+        guard let manifest else { return }
+        guard served >= manifest.revision else {
             throw BackupError(
                 .damaged,
                 "etcd serves revision \(served) of the restored backup, the manifest says \(manifest.revision)")
         }
-        var compared = false
-        if let wanted = manifest?.hashKV {
-            let hash = try await etcd.hashKV(endpoint, revision: wanted.revision)
-            if hash.compactRevision == wanted.compactRevision {
-                guard hash.hash == wanted.hash else {
-                    throw BackupError(
-                        .damaged,
-                        "etcd's hash of the restored keys is \(hex8(hash.hash)), the backup's \(hex8(wanted.hash))")
-                }
-                compared = true
-            }
+        guard let wanted = manifest.hashKV else { return }
+        let hash = try await etcd.hashKV(endpoint, revision: wanted.revision)
+        guard hash.compactRevision == wanted.compactRevision else { return }
+        try compare(hash.hash, wanted.hash)
+        report.hashCompared = true
+    }
+
+    /// Every page of the made database in its order, its keys, and the log that names its members.
+    private func read(_ report: inout DrillReport, _ dataDirectory: String, _ manifest: BackupManifest?) async throws {
+        let summary = try await cancellable { isCancelled in
+            try Drill.scan(DataDirectory.databasePath(dataDirectory), isCancelled)
         }
-        return DrillReport(
-            backup: plan.source, revision: max(report.snapshotRevision, served), keys: range?.count ?? 0,
-            recoverySeconds: seconds, hashCompared: compared)
+        if let problem = summary.problems.first { throw BackupError(.damaged, "the restored database: \(problem)") }
+        let survey = DataDirectory.survey(dataDirectory)
+        guard survey.memberID != nil, survey.members.map(\.id) == [survey.memberID], survey.revision == summary.revision
+        else { throw BackupError(.damaged, "the restored directory does not name its member") }
+        report.served = false
+        report.revision = summary.revision
+        report.keys = summary.buckets.first { $0.name == "key" }?.keys ?? 0
+        guard let manifest else { return }
+        guard summary.revision >= manifest.revision else {
+            throw BackupError(
+                .damaged, "the restored database has revision \(summary.revision), the manifest \(manifest.revision)")
+        }
+        // The same at the snapshot's own revision, where no compaction was under way.
+        if let wanted = manifest.hashKV, wanted.revision == summary.revision, let hash = summary.keyBucketHash,
+            hash == wanted.hash
+        {
+            report.hashCompared = true
+        }
+    }
+
+    private static func scan(_ path: String, _ isCancelled: () -> Bool) throws -> SnapshotSummary {
+        let fd = open(path, O_RDONLY | O_CLOEXEC)
+        guard fd >= 0 else { throw FileError("read", path) }
+        defer { close(fd) }
+        var scanner = SnapshotScanner()
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
+        defer { buffer.deallocate() }
+        while true {
+            if isCancelled() { throw BackupError(.cancelled, "cancelled while reading \(path)") }
+            let n = Glibc.read(fd, buffer.baseAddress, buffer.count)
+            if n < 0, errno == EINTR { continue }
+            if n < 0 { throw FileError("read", path) }
+            if n == 0 { return scanner.finish() }
+            scanner.feed(UnsafeRawBufferPointer(rebasing: buffer[..<n]))
+        }
+    }
+
+    private func compare(_ found: UInt32, _ wanted: UInt32) throws {
+        guard found == wanted else {
+            throw BackupError(
+                .damaged, "etcd's hash of the restored keys is \(hex8(found)), the backup's \(hex8(wanted))")
+        }
     }
 
     private func temporaryDirectory() throws -> String {
@@ -133,6 +226,13 @@ private final class EtcdProcess {
     private let pid: pid_t
     private let log: String
     private var status: Int32?
+
+    /// Whether the program can be found.
+    static func isThere(_ program: String) -> Bool {
+        if program.contains("/") { return access(program, X_OK) == 0 }
+        let path = getenv("PATH").map { String(cString: $0) } ?? ""
+        return path.split(separator: ":").contains { access("\($0)/\(program)", X_OK) == 0 }
+    }
 
     init(program: String, directory: String, client: UInt16, peer: UInt16) throws {
         log = directory + "/etcd.log"

@@ -83,8 +83,8 @@ extension RestoreExecutor {
             endpoints: endpoints, tls: record.options.etcd.tlsOfExistingFiles, http: http, timeout: .seconds(8))
     }
 
-    /// The newest revision that etcd serves, and what is to be said of it.
-    func proveServing() async throws -> (revision: Int64, notes: [String]) {
+    /// The newest revision that etcd serves.
+    func proveServing() async throws -> Int64 {
         let http = HTTPClient(name: "kops-restore")
         defer { http.shutdown() }
         let client = client(http)
@@ -109,7 +109,7 @@ extension RestoreExecutor {
                     )
                 }
                 try await compareHash(client)
-                return (range.header.revision, try await compareMembers(http, client, range.header.revision))
+                return range.header.revision
             } catch let error as EtcdError {
                 last = "\(error)"
             }
@@ -133,29 +133,42 @@ extension RestoreExecutor {
         }
     }
 
-    /// All members that serve hold the same keys. Those that do not are told, not waited for.
-    private func compareMembers(_ http: HTTPClient, _ client: EtcdClient, _ revision: Int64) async throws -> [String] {
-        let members = try await client.memberList(linear: true)
-        guard members.count > 1 else { return [] }
+    /// All members that serve hold the same keys. Those that do not serve yet get half a minute, and are then told. etcd has no
+    /// hash of a compacted revision: the API server must have written.
+    func compareMembers() async throws -> [String] {
+        let http = HTTPClient(name: "kops-restore")
+        defer { http.shutdown() }
+        let members = try await client(http).memberList(linear: true)
         let urls = members.compactMap { $0.clientURLs.last }
         let all = EtcdClient(
             endpoints: urls, tls: record.options.etcd.tlsOfExistingFiles, http: http, timeout: .seconds(5))
-        var hashes: [(endpoint: String, hash: EtcdHashKV)] = []
-        for endpoint in urls {
-            guard let status = try? await all.status(endpoint), status.header.revision >= revision,
-                let hash = try? await all.hashKV(endpoint, revision: revision)
-            else { continue }
-            hashes.append((endpoint, hash))
-        }
-        for (endpoint, hash) in hashes where hash.compactRevision == hashes[0].hash.compactRevision {
-            guard hash.hash == hashes[0].hash.hash else {
-                throw BackupError(
-                    .damaged,
-                    "\(endpoint) and \(hashes[0].endpoint) hold different keys at revision \(revision): was the same backup restored on both?"
-                )
+        let deadline = ContinuousClock.now + surroundings.memberLimit
+        while true {
+            var hashes: [(endpoint: String, hash: EtcdHashKV)] = []
+            let revisions = await all.survey().compactMap { state -> (String, Int64)? in
+                if case .success(let status) = state.status { (state.endpoint, status.header.revision) } else { nil }
             }
+            if let revision = revisions.map(\.1).min() {
+                for (endpoint, _) in revisions {
+                    if let hash = try? await all.hashKV(endpoint, revision: revision) {
+                        hashes.append((endpoint, hash))
+                    }
+                }
+                for (endpoint, hash) in hashes where hash.compactRevision == hashes[0].hash.compactRevision {
+                    guard hash.hash == hashes[0].hash.hash else {
+                        throw BackupError(
+                            .damaged,
+                            "\(endpoint) and \(hashes[0].endpoint) hold different keys at revision \(revision): was the same backup restored on both?"
+                        )
+                    }
+                }
+            }
+            if hashes.count == members.count { return ["all \(members.count) members hold the same keys"] }
+            if ContinuousClock.now >= deadline {
+                return ["\(hashes.count) of \(members.count) members serve, with the same keys: see to the others"]
+            }
+            try await Task.sleep(for: .seconds(1))
         }
-        return ["\(hashes.count) of \(members.count) members serve, with the same hash of their keys"]
     }
 
     /// Alarms live in the database: one that was on when the backup was made would stop all writes.

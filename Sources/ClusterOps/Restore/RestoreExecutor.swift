@@ -19,8 +19,10 @@ package struct RestoreReport: Sendable {
 
 extension RestorePlan {
     /// Does all steps, each written down first. Where one fails, or the process is killed, `resume` goes on from there.
+    /// `keepFetched` leaves what was brought here where it is, for who looks into it afterwards.
     package func execute(
-        surroundings: RestoreSurroundings = .system, announce: (@Sendable (Int, RestoreStep) -> Void)? = nil,
+        surroundings: RestoreSurroundings = .system, keepFetched: Bool = false,
+        announce: (@Sendable (Int, RestoreStep) -> Void)? = nil,
         progress: BackupProgressHandler? = nil
     ) async throws -> RestoreReport {
         let started = formatRFC3339(clock.nowMilliseconds(), fraction: false)
@@ -28,6 +30,7 @@ extension RestorePlan {
         var executor = RestoreExecutor(
             journal: journal, destinations: destinations, clock: clock, surroundings: surroundings,
             announce: announce, progress: progress)
+        executor.keepFetched = keepFetched
         return try await executor.run()
     }
 
@@ -54,6 +57,7 @@ struct RestoreExecutor {
     let surroundings: RestoreSurroundings
     let announce: (@Sendable (Int, RestoreStep) -> Void)?
     let progress: BackupProgressHandler?
+    var keepFetched = false
     var record: RestorePlan.Record { journal.plan }
     var directory: String { record.options.dataDirectory }
 
@@ -118,7 +122,7 @@ struct RestoreExecutor {
         if let aside = report.asideDirectory, !FileSystem.exists(aside) { report.asideDirectory = nil }
         if report.revision == 0 { report.revision = DataDirectory.survey(directory).revision ?? 0 }
         report.snapshotRevision = report.revision - (record.options.bumpRevision ?? 0)
-        try? FileSystem.removeTree(record.fetchDirectory)
+        if !keepFetched { try? FileSystem.removeTree(record.fetchDirectory) }
         report.seconds = Double(monotonicNanoseconds() - began) / 1e9
         return report
     }
@@ -138,10 +142,8 @@ struct RestoreExecutor {
         case .setAside: try setAside()
         case .activate: try activate()
         case .start(let component): try start(component)
-        case .proveServing:
-            let (revision, notes) = try await proveServing()
-            report.revision = revision
-            return notes
+        case .proveServing: report.revision = try await proveServing()
+        case .compareMembers: return try await compareMembers()
         case .disarm: return try await disarm()
         case .proveServer: try await proveServer()
         case .restartKubelet: try await surroundings.restartKubelet()

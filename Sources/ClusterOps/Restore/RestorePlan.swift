@@ -116,7 +116,8 @@ package struct RestorePlan: Sendable {
             checks.directoryIsUsed || options.controlPlane ? unusedPath("\(directory).before-\(stamp)") : nil
         let record = Record(
             options: options, source: source,
-            steps: steps(options, source, aside: aside, flags: flags, revision: source.manifest?.revision),
+            steps: steps(
+                options, source, aside: aside, members: seed.members.count, revision: source.manifest?.revision),
             memberName: name, initialCluster: cluster, token: token, revision: source.manifest?.revision,
             asideDirectory: aside, newDirectory: "\(directory).kops-new", fetchDirectory: fetch,
             heldDirectory: held, ports: checks.isNodesOwn ? ports.sorted() : [], bundleOf: bundled["name"])
@@ -158,7 +159,7 @@ package struct RestorePlan: Sendable {
     }
 
     private static func steps(
-        _ options: RestoreOptions, _ source: SnapshotSource, aside: String?, flags: [String: String], revision: Int64?
+        _ options: RestoreOptions, _ source: SnapshotSource, aside: String?, members: Int, revision: Int64?
     ) -> [RestoreStep] {
         let directory = options.dataDirectory
         var steps: [RestoreStep] = []
@@ -192,6 +193,7 @@ package struct RestorePlan: Sendable {
             add(.disarm, "turn off alarms that came with the backup")
             add(.start(component: "kube-apiserver"), "start kube-apiserver")
             add(.proveServer, "wait until kube-apiserver is ready")
+            if members > 1 { add(.compareMembers, "compare the members' hashes of their keys") }
             add(.start(component: "kube-controller-manager"), "start kube-controller-manager")
             add(.start(component: "kube-scheduler"), "start kube-scheduler")
             add(.restartKubelet, "restart kubelet, so that it asks for everything anew")

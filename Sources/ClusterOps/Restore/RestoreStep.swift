@@ -18,6 +18,8 @@ package struct RestoreStep: Sendable, Codable, Equatable {
         /// Waits until etcd serves and compares what it serves with the backup.
         case proveServing
         case disarm
+        /// Compares the members' own hashes of their keys.
+        case compareMembers
         case proveServer
         case restartKubelet
         /// Restarts kubelet where it cannot have run.

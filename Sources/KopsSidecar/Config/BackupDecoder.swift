@@ -24,6 +24,7 @@ func decodeEtcdConfig(_ section: ConfigSection?) -> EtcdOptions {
     options.insecureSkipVerify = section.bool("insecure_skip_verify") ?? false
     options.serverName = section.string("server_name")
     options.timeout = section.duration("timeout") ?? options.timeout
+    options.defragment = section.section("defragment").map(decodeDefragment)
     section.finish()
     return options
 }

@@ -21,6 +21,7 @@ package struct SidecarConfig: Sendable {
     package var log = LogConfig()
     package var cluster = ClusterConfig()
     package var etcd = EtcdOptions()
+    package var etcdIsNamed = false
     package var backup: BackupOptions?
     package var notifications: NotificationsConfig?
     /// External Alertmanagers that get every alert too.
@@ -95,6 +96,7 @@ extension SidecarConfig {
         log = decodeLogConfig(root.section("log"))
         cluster = decodeClusterConfig(root.section("cluster"))
         etcd = decodeEtcdConfig(root.section("etcd"))
+        etcdIsNamed = root.has("etcd")
         backup = decodeBackupConfig(
             root.section("backup"), cluster: cluster.name, workDirectory: storage.path, issues)
         decodeRuleFiles(root, issues)

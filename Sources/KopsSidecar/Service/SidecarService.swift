@@ -182,7 +182,7 @@ package final class SidecarService: Sendable {
         outlets.sender.apply(config.alerting ?? AlertingConfig())
         rules.apply(
             config.ruleGroups, externalLabels: config.global.externalLabels, externalURL: Self.externalURL(config.http))
-        jobs.apply(try backupJobs(backup, config.backup))
+        jobs.apply(try backupJobs(backup, config.backup) + etcdJobs(config.etcd))
         current.withLock {
             $0.config = config
             $0.backup = backup
@@ -267,12 +267,13 @@ package final class SidecarService: Sendable {
         guard let text = options.drillSchedule else { return [backup] }
         let drill = Job(name: "drill", schedule: try makeSchedule(text, zone: options.timezone)) { [clock] _ in
             do {
-                let report = try await Drill(
-                    destinations: service.destinations, workDirectory: options.workDirectory, clock: clock
-                ).run()
+                var drill = Drill(
+                    destinations: service.destinations, workDirectory: options.workDirectory, clock: clock)
+                drill.keyFile = options.sealing?.keyFile
+                drill.kubernetesDirectory = options.kubernetesDirectory
+                let report = try await drill.run()
                 service.metrics.drilled(at: clock.nowMilliseconds(), seconds: report.recoverySeconds)
-                return
-                    "\(report.backup): served after \(formatFloat((report.recoverySeconds * 10).rounded() / 10)) s, \(report.keys) keys"
+                return report.summary
             } catch {
                 service.metrics.drillFailed()
                 throw error
@@ -308,6 +309,10 @@ package final class SidecarService: Sendable {
                     .init(service: Part("notifications") { [notifications] in try await notifications.run() }),
                     .init(service: Part("alertmanagers") { [outlets] in try await outlets.sender.run() }),
                     .init(service: Part("jobs") { [jobs] in try await jobs.run() }),
+                    .init(
+                        service: Part("etcd") { [self] in
+                            await etcdMonitor(metrics) { self.current.withLock { $0.config } }.run()
+                        }),
                     .init(service: Part("housekeeping") { [self] in await housekeeping() }),
                     .init(service: server),
                 ],

@@ -165,6 +165,7 @@ final class SSHServer: @unchecked Sendable {
             PidFile none
             StrictModes no
             UsePAM no
+            MaxStartups 200
             PasswordAuthentication no
             PermitRootLogin prohibit-password
             Subsystem sftp internal-sftp
