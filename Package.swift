@@ -47,7 +47,7 @@ let package = Package(
             dependencies: [
                 "CCurl", "CDeflate", "COpenSSL", "CPlatform", "CZlib", logging,
                 .product(name: "Subprocess", package: "swift-subprocess"),
-            ], swiftSettings: strict),
+            ], swiftSettings: strict, linkerSettings: [.linkedLibrary(":libdeflate.a")]),
         .target(name: "PromQL", dependencies: ["MetricModel"], swiftSettings: strict),
         .target(
             name: "TSDB", dependencies: ["MetricModel", "Platform", "CZlib", logging] + grdb, swiftSettings: strict),

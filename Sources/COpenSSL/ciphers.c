@@ -103,7 +103,7 @@ int kops_hkdf_sha256(const unsigned char *secret, size_t secret_count, const uns
     return fine;
 }
 
-int kops_sha256(const void *bytes, size_t count, unsigned char out[32]) {
+int kops_sha256(const void *bytes, size_t count, void *out) {
     unsigned int n = 0;
     return EVP_Digest(bytes, count, out, &n, EVP_sha256(), NULL) == 1 && n == 32;
 }

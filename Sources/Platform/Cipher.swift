@@ -79,7 +79,8 @@ package func randomBytes(_ count: Int) throws(CipherError) -> [UInt8] {
 
 extension Digest {
     /// SHA-256 of a piece of memory into 32 bytes of the caller's, without allocating.
-    package static func sha256(_ bytes: UnsafeRawBufferPointer, into out: UnsafeMutablePointer<UInt8>) -> Bool {
-        kops_sha256(bytes.baseAddress, bytes.count, out) == 1
+    package static func sha256(_ bytes: UnsafeRawBufferPointer, into out: UnsafeMutableRawBufferPointer) -> Bool {
+        guard out.count >= 32, let target = out.baseAddress else { return false }
+        return kops_sha256(bytes.baseAddress, bytes.count, target) == 1
     }
 }

@@ -1,4 +1,4 @@
-import CZlib
+import CDeflate
 
 /// One gzip member that knows its own lengths: its header holds an extra field (RFC 1952, section 2.3.1.1) with the
 /// identifier `KS` and two little-endian 32-bit numbers, the length of the whole member and that of what it inflates to.
@@ -17,48 +17,71 @@ package enum GzipMember {
         return (member, inflated)
     }
 
+    /// What a reader takes from a file it does not trust: larger ones are read as any other gzip file.
+    package static let maxMemberBytes = 32 << 20
+
     /// Turns blocks into members, one after the other; for one thread at a time.
     package final class Compressor {
-        private var stream = UnsafeMutablePointer<z_stream>.allocate(capacity: 1)
+        private let handle: OpaquePointer
         private let output: UnsafeMutableRawBufferPointer
 
-        /// Nil where zlib has no memory. `blockBytes` is the largest block to come.
+        /// Nil where there is no memory. `level` 1…12, `blockBytes` is the largest block to come.
         package init?(level: Int32, blockBytes: Int) {
-            stream.initialize(to: z_stream())
-            guard kops_deflate_init(stream, level, -15) == Z_OK else {
-                stream.deallocate()
-                return nil
-            }
-            let bound = Int(deflateBound(stream, UInt(blockBytes)))
+            guard let handle = libdeflate_alloc_compressor(level) else { return nil }
+            self.handle = handle
+            let bound = libdeflate_deflate_compress_bound(handle, blockBytes)
             output = .allocate(byteCount: bound + headerBytes + trailerBytes, alignment: 64)
         }
 
         deinit {
-            deflateEnd(stream)
-            stream.deallocate()
+            libdeflate_free_compressor(handle)
             output.deallocate()
         }
 
-        /// The member, valid until the next call; nil where zlib fails.
+        /// The member, valid until the next call; nil where it fails.
         package func compress(_ block: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
-            deflateReset(stream)
-            stream.pointee.next_in = UnsafeMutablePointer(
-                mutating: block.baseAddress?.assumingMemoryBound(to: UInt8.self))
-            stream.pointee.avail_in = UInt32(block.count)
-            stream.pointee.next_out = output.baseAddress?.assumingMemoryBound(to: UInt8.self).advanced(by: headerBytes)
-            stream.pointee.avail_out = UInt32(output.count - headerBytes - trailerBytes)
-            guard deflate(stream, Z_FINISH) == Z_STREAM_END else { return nil }
-            let deflated = Int(stream.pointee.total_out)
+            let room = UnsafeMutableRawBufferPointer(rebasing: output[headerBytes..<(output.count - trailerBytes)])
+            var nothing: UInt8 = 0
+            let deflated = withUnsafePointer(to: &nothing) { empty in
+                libdeflate_deflate_compress(
+                    handle, block.baseAddress ?? UnsafeRawPointer(empty), block.count, room.baseAddress, room.count)
+            }
+            guard deflated > 0 else { return nil }
             let count = headerBytes + deflated + trailerBytes
-            let sum = crc32(0, block.baseAddress?.assumingMemoryBound(to: UInt8.self), UInt32(block.count))
+            let sum = libdeflate_crc32(0, block.baseAddress, block.count)
             output.copyBytes(from: GzipMember.head)
             output.storeBytes(of: UInt32(count).littleEndian, toByteOffset: 16, as: UInt32.self)
             output.storeBytes(of: UInt32(block.count).littleEndian, toByteOffset: 20, as: UInt32.self)
-            output.storeBytes(
-                of: UInt32(truncatingIfNeeded: sum).littleEndian, toByteOffset: headerBytes + deflated, as: UInt32.self)
+            output.storeBytes(of: sum.littleEndian, toByteOffset: headerBytes + deflated, as: UInt32.self)
             output.storeBytes(
                 of: UInt32(block.count).littleEndian, toByteOffset: headerBytes + deflated + 4, as: UInt32.self)
             return UnsafeRawBufferPointer(rebasing: output[..<count])
+        }
+    }
+
+    /// Turns members back into blocks; for one thread at a time.
+    package final class Decompressor {
+        private let handle: OpaquePointer
+
+        package init?() {
+            guard let handle = libdeflate_alloc_decompressor() else { return nil }
+            self.handle = handle
+        }
+
+        deinit { libdeflate_free_decompressor(handle) }
+
+        /// True where the member, all of it and nothing behind, inflated to just as many bytes as `output` has, and its
+        /// checksum is right.
+        package func decompress(_ member: UnsafeRawBufferPointer, into output: UnsafeMutableRawBufferPointer) -> Bool {
+            var used = 0
+            var made = 0
+            var nothing: UInt8 = 0
+            let result = withUnsafeMutablePointer(to: &nothing) { empty in
+                libdeflate_gzip_decompress_ex(
+                    handle, member.baseAddress, member.count, output.baseAddress ?? UnsafeMutableRawPointer(empty),
+                    output.count, &used, &made)
+            }
+            return result == LIBDEFLATE_SUCCESS && used == member.count && made == output.count
         }
     }
 }

@@ -13,7 +13,7 @@ struct BackupCommand: AsyncParsableCommand {
         commandName: "backup", abstract: "Make, list, check and remove backups of etcd.",
         subcommands: [
             BackupNowCommand.self, BackupListCommand.self, BackupShowCommand.self, BackupVerifyCommand.self,
-            BackupPruneCommand.self, BackupDrillCommand.self,
+            BackupPruneCommand.self, BackupDrillCommand.self, BackupKeyCommand.self,
         ])
 }
 
@@ -93,92 +93,6 @@ struct BackupNowCommand: AsyncParsableCommand {
     }
 }
 
-/// `backup list`
-struct BackupListCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "List the backups of all destinations, the newest first.")
-
-    @OptionGroup var configuration: BackupConfiguration
-    @OptionGroup var listing: OutputOptions
-
-    func run() async throws {
-        let (service, _) = try configuration.service()
-        var entries: [BackupEntry] = []
-        var problems: [String] = []
-        for destination in service.destinations {
-            do {
-                entries += try await BackupCatalogue.read(destination)
-            } catch {
-                problems.append("\(destination.name): \(error)")
-            }
-        }
-        entries.sort { $0.name.time > $1.name.time }
-        try printListing(
-            listing, columns: ["NAME", "DESTINATION", "MADE", "REVISION", "KEYS", "SIZE", "STATE"],
-            rows: entries.map { entry in
-                [
-                    "\(entry.name)", entry.destination, formatRFC3339(entry.name.time, fraction: false),
-                    String(entry.name.revision), entry.manifest.map { String($0.totalKeys) } ?? "-",
-                    sizeText(entry.bytes), entry.problem ?? "good",
-                ]
-            }
-        ) { writer in
-            writer.array(entries) { writer, entry in
-                writer.object { writer in
-                    writer.key("name")
-                    writer.string("\(entry.name)")
-                    writer.key("destination")
-                    writer.string(entry.destination)
-                    writer.key("bytes")
-                    writer.int(entry.bytes)
-                    writer.key("problem")
-                    if let problem = entry.problem { writer.string(problem) } else { writer.null() }
-                    writer.key("manifest")
-                    if let json = entry.manifest.flatMap({ try? manifestJSON($0) }) {
-                        writer.raw(json)
-                    } else {
-                        writer.null()
-                    }
-                }
-            }
-        }
-        if !problems.isEmpty { throw CommandFailure.failed(problems) }
-    }
-}
-
-/// `backup show NAME`
-struct BackupShowCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "show", abstract: "Print the manifest of a backup.")
-
-    @Argument(help: "The backup's name, or latest.")
-    var name = "latest"
-
-    @OptionGroup var configuration: BackupConfiguration
-    @OptionGroup var listing: OutputOptions
-
-    func run() async throws {
-        let (service, _) = try configuration.service()
-        let manifest = try await withBackupErrors {
-            var found: [BackupManifest] = []
-            for destination in service.destinations {
-                for entry in try await BackupCatalogue.read(destination) {
-                    if let manifest = entry.manifest, name == "latest" || "\(entry.name)" == name {
-                        found.append(manifest)
-                    }
-                }
-            }
-            guard let newest = found.max(by: { $0.time < $1.time }) else {
-                throw BackupError(.notFound, "there is no backup \(name)")
-            }
-            return newest
-        }
-        var shown = listing
-        if shown.output == .table { shown.output = .yaml }
-        try printJSON(try manifestJSON(manifest), shown)
-    }
-}
-
 /// `backup verify [FILE|NAME|latest]`
 struct BackupVerifyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -187,6 +101,12 @@ struct BackupVerifyCommand: AsyncParsableCommand {
 
     @Argument(help: "A file, a backup's name, or latest.")
     var source = "latest"
+
+    @Option(help: ArgumentHelp("A directory or a configured destination to look in.", valueName: "place"))
+    var from: String?
+
+    @Option(help: ArgumentHelp("The key that opens sealed backups.", valueName: "file"))
+    var keyFile: String?
 
     @OptionGroup var configuration: BackupConfiguration
     @OptionGroup var listing: OutputOptions
@@ -197,19 +117,29 @@ struct BackupVerifyCommand: AsyncParsableCommand {
             defer { progress.finish() }
             if source.contains("/") || FileSystem.exists(source) {
                 return try await BackupVerifier.verify(
-                    source, destinations: [], workDirectory: FileSystem.parent(of: source), progress: progress.handler)
+                    source, destinations: [], workDirectory: FileSystem.parent(of: source),
+                    keys: try keyFile.map { try SealingKeys(file: $0) }, progress: progress.handler)
             }
             let (service, config) = try configuration.service()
-            return try await BackupVerifier.verify(
-                source, destinations: service.destinations, workDirectory: config.storage.path,
+            let key = keyFile ?? service.options.sealing?.keyFile
+            let outcome = try await BackupVerifier.verify(
+                source, from: from, cluster: service.options.cluster, destinations: service.destinations,
+                workDirectory: config.storage.path, keys: try key.map { try SealingKeys(file: $0) },
                 progress: progress.handler)
+            if outcome.problem == nil, let name = outcome.name {
+                BackupChecks.note(
+                    config.storage.path, name, verified: WallClock.system.nowMilliseconds())
+            }
+            return outcome
         }
+        let state = outcome.problem != nil ? "damaged" : outcome.wasNotOpened ? "whole (sealed, not opened)" : "whole"
+        let log = outcome.logRevision.map { "to r\($0)" } ?? "-"
         try printListing(
-            listing, columns: ["BACKUP", "REVISION", "KEYS", "DATABASE", "HASH", "STATE"],
+            listing, columns: ["BACKUP", "REVISION", "KEYS", "DATABASE", "HASH", "FILES", "LOG", "STATE"],
             rows: [
                 [
                     outcome.title, String(outcome.revision), String(outcome.totalKeys), sizeText(outcome.databaseBytes),
-                    outcome.statusHash, outcome.problem == nil ? "whole" : "damaged",
+                    outcome.statusHash, String(outcome.bundleFiles), log, state,
                 ]
             ]
         ) { writer in
@@ -224,6 +154,14 @@ struct BackupVerifyCommand: AsyncParsableCommand {
                 writer.int(outcome.databaseBytes)
                 writer.key("hash")
                 writer.string(outcome.statusHash)
+                writer.key("files")
+                writer.int(Int64(outcome.bundleFiles))
+                writer.key("logSegments")
+                writer.int(Int64(outcome.logSegments))
+                writer.key("logRevision")
+                if let revision = outcome.logRevision { writer.int(revision) } else { writer.null() }
+                writer.key("opened")
+                writer.bool(!outcome.wasNotOpened)
                 writer.key("problem")
                 if let problem = outcome.problem { writer.string(problem) } else { writer.null() }
             }
@@ -280,7 +218,12 @@ struct BackupDrillCommand: AsyncParsableCommand {
             if let etcd { (drill.etcdProgram, drill.needsEtcd) = (etcd, true) }
             drill.keyFile = config.backup?.sealing?.keyFile
             drill.kubernetesDirectory = config.backup?.kubernetesDirectory ?? drill.kubernetesDirectory
-            return try await drill.run(source, progress: progress.handler)
+            let report = try await drill.run(source, progress: progress.handler)
+            if let name = report.backup.split(separator: " ").first {
+                BackupChecks.note(
+                    config.storage.path, String(name), drilled: WallClock.system.nowMilliseconds())
+            }
+            return report
         }
         print(report.summary)
     }

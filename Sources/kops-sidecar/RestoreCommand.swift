@@ -22,8 +22,15 @@ struct RestoreCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The key that opens a sealed backup.", valueName: "file"))
     var keyFile: String?
 
-    @Option(help: ArgumentHelp("The last backup not later than this (RFC 3339).", valueName: "time"))
+    @Option(
+        help: ArgumentHelp(
+            "The state at this time (RFC 3339), or latest: the last backup before it and the log of changes up to it.",
+            valueName: "time"))
     var at: String?
+
+    @Option(
+        help: ArgumentHelp("The state at this revision of etcd, from a backup and its log of changes.", valueName: "n"))
+    var revision: Int64?
 
     @Flag(help: "Only print the plan.")
     var dryRun = false
@@ -96,7 +103,13 @@ struct RestoreCommand: AsyncParsableCommand {
         options.from = place.from
         options.keyFile = keyFile ?? options.keyFile
         if let at {
-            options.atTime = try parseTimeArgument(at, now: WallClock.system.nowMilliseconds())
+            options.atTime = at == "latest" ? .max : try parseTimeArgument(at, now: WallClock.system.nowMilliseconds())
+        }
+        if let revision {
+            guard at == nil, revision > 0 else {
+                throw CommandFailure.unusable("--revision takes a positive number, and not together with --at")
+            }
+            options.atRevision = revision
         }
         options.dataDirectory = dataDir ?? options.dataDirectory
         options.name = name

@@ -30,7 +30,7 @@ int kops_key_fits(const void *public_pem, size_t public_count, const void *key_p
 // All below return 1 for success and 0 for failure.
 int kops_random(unsigned char *out, size_t count);
 // SHA-256 in one call, without a context of the caller's.
-int kops_sha256(const void *bytes, size_t count, unsigned char out[32]);
+int kops_sha256(const void *bytes, size_t count, void *out);
 
 // AES-256-GCM with nonces of 12 bytes, one key; for one thread at a time. Null where OpenSSL refuses it.
 typedef struct kops_aead kops_aead;

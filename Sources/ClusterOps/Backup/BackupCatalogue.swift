@@ -14,7 +14,7 @@ package struct BackupEntry: Sendable {
     /// The log of changes beside it, in order; they are not in the manifest, which is older than they are.
     package var eventSegments: [StoredFile] {
         files.compactMap { file in
-            EventSegment.number(ofFile: file.name, backup: "\(name)").map { ($0, file) }
+            EventSegment.parse(file: file.name, backup: "\(name)").map { ($0.number, file) }
         }.sorted { $0.0 < $1.0 }.map(\.1)
     }
 

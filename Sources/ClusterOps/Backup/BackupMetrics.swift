@@ -6,6 +6,9 @@ package struct BackupMetrics: Sendable {
     let interval: Gauge
     let duration: Gauge
     let revision: Gauge
+    let clusterChanges: Counter
+    let clockBehind: Gauge
+    let skips: Counter
     let drillTime: Gauge
     let drillSeconds: Gauge
     let drillFailures: Counter
@@ -17,6 +20,14 @@ package struct BackupMetrics: Sendable {
         duration = registry.gauge(
             "kops_backup_last_duration_seconds", "How long the last good backup took, in seconds.")
         revision = registry.gauge("kops_backup_last_revision", "Revision of etcd in the last good backup.")
+        clusterChanges = registry.counter(
+            "kops_backup_cluster_changes_total",
+            "Backups before which etcd had another cluster identifier than the newest backup.")
+        clockBehind = registry.gauge(
+            "kops_backup_clock_behind_seconds", "How far this machine's clock was behind the newest backup, in seconds."
+        )
+        skips = registry.counter(
+            "kops_backup_skipped_total", "Scheduled backups that were not made because nothing had changed.")
         drillTime = registry.gauge(
             "kops_drill_last_success_timestamp_seconds", "When a backup was last restored for trial and found right.")
         drillSeconds = registry.gauge(
@@ -38,6 +49,34 @@ package struct BackupMetrics: Sendable {
         lastSuccess(destination).set(Double(time) / 1000)
         size(destination).set(Double(bytes))
         failures(destination).add(0)
+    }
+
+    func clusterChanged() { clusterChanges.add() }
+    func clockBehind(seconds: Double) { clockBehind.set(seconds) }
+    func skipped() { skips.add() }
+
+    /// A backup is where it belongs.
+    func made(_ manifest: BackupManifest, seconds: Double) {
+        duration.set(seconds)
+        for kind in [BackupManifest.Kind.full, .incremental] {
+            let made = registry.counter(
+                "kops_backup_made_total", "Backups that were made.", labels: [("kind", kind.rawValue)])
+            made.add(kind == manifest.kind ? 1 : 0)
+        }
+        observed(manifest)
+    }
+
+    /// What the newest good backup says.
+    func observed(_ manifest: BackupManifest) {
+        revision.set(Double(manifest.revision))
+        registry.gauge("kops_backup_last_database_bytes", "Bytes of etcd's database in the last good backup.")
+            .set(Double(manifest.databaseBytes))
+        registry.gauge("kops_backup_last_keys", "Entries of etcd's database in the last good backup.")
+            .set(Double(manifest.totalKeys))
+        registry.gauge(
+            "kops_backup_chain_length",
+            "Incremental backups between the last good one and its full one, itself included."
+        ).set(Double(manifest.chainLength))
     }
 
     func failed(_ destination: String) { failures(destination).add() }

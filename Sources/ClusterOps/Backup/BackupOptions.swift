@@ -142,6 +142,8 @@ package struct BackupOptions: Sendable, Equatable {
     package var timezone: String?
     package var destinations: [DestinationOptions] = []
     package var include: Set<BundlePart> = [.pki, .kubeconfigs, .manifests, .encryptionConfig, .kubelet, .versions]
+    /// Further files, directories and shell patterns.
+    package var includePaths: [String] = []
     /// Where kubeadm keeps its files.
     package var kubernetesDirectory = "/etc/kubernetes"
     package var kubeletDirectory = "/var/lib/kubelet"
@@ -152,6 +154,8 @@ package struct BackupOptions: Sendable, Equatable {
     package var workDirectory = "/var/lib/kops-sidecar"
     /// Incremental backups stand on each other up to this many deep; 0 makes every backup full.
     package var incrementalChain = 0
+    /// Milliseconds between two segments of the log of changes; nil keeps none.
+    package var logInterval: Int64?
     /// No scheduled backup where etcd's revision has not moved since the last good one.
     package var skipUnchanged = false
     /// Milliseconds without a byte from etcd after which a member is given up.

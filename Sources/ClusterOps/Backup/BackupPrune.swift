@@ -65,6 +65,7 @@ extension BackupService {
                 let newest = entries.filter(\.isGood).max(by: { $0.name < $1.name })
             else { continue }
             metrics.succeeded(destination.name, time: newest.name.time, bytes: newest.bytes)
+            if let manifest = newest.manifest { metrics.observed(manifest) }
         }
     }
 }

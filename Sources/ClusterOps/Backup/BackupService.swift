@@ -32,6 +32,8 @@ package final class BackupService: Sendable {
     let logger: Logger
     let clock: WallClock
     let toolVersion: String
+    /// Name of the newest backup that this object made.
+    let newestMade = Lock<String?>(nil)
 
     package init(
         options: BackupOptions, etcd: EtcdOptions, destinations: [any Destination], registry: MetricRegistry,
@@ -72,19 +74,129 @@ package final class BackupService: Sendable {
         let lock = try BackupLock(directory: staging)
         defer { withExtendedLifetime(lock) {} }
         removeLeftovers(staging)
+        // What needs no etcd comes first: it fails at once or not at all.
+        let sealing = try SealingSetup(options.sealing)
+        let found = try NodeFiles.find(options)
+        for part in found.missing {
+            logger.warning("nothing to include", metadata: ["part": "\(part.rawValue)"])
+        }
 
         let http = HTTPClient(name: "kops-etcd")
         defer { http.shutdown() }
         let client = EtcdClient(
             endpoints: etcd.endpoints, tls: etcd.tls, http: http, timeout: .milliseconds(etcd.timeout))
         let members = try await candidates(client)
+        let known = await survey()
+        checkCluster(members[0].status, known)
+        if !onDemand, options.skipUnchanged, let same = unchanged(members[0].status, known, found, now: started) {
+            metrics.skipped()
+            return BackupResult(manifest: same.manifest, path: same.location, outcomes: [], skipped: true)
+        }
         try checkRoom(staging, databaseBytes: members[0].status.databaseSize)
+        checkClock(started, known)
 
-        let temporary = staging + "/.kops-\(getpid())-\(started).snapshot.gz" + LocalDestination.partSuffix
-        defer { unlink(temporary) }
-        let (staged, chosen) = try await takeSnapshot(client, members, temporary, progress)
-        let read = try await readBack(staged, progress)
+        let indexPath = options.incrementalChain > 0 ? PageIndex.path(staging, options.cluster) : nil
+        let parent = indexPath.flatMap { incrementalParent($0, members[0].status, known) }
+        let stem = "\(staging)/.kops-\(getpid())-\(started)"
+        let temporary = stem + ".snapshot" + LocalDestination.partSuffix
+        let bundlePath = stem + ".bundle" + LocalDestination.partSuffix
+        defer {
+            unlink(temporary)
+            unlink(bundlePath)
+        }
+        let writer = SnapshotWriter(
+            temporary: temporary, level: options.compressionLevel, recipients: sealing.recipients,
+            indexPath: indexPath, parent: parent, idleLimit: options.idleLimit)
+        let (staged, chosen) = try await takeSnapshot(client, members, writer, progress)
+        if let problem = staged.summary.problems.first {
+            throw BackupError(.damaged, "the snapshot that etcd gave is damaged: \(problem)")
+        }
+        let read = ReadBack(staged)
+        try await cancellable { isCancelled in
+            try read.staged.readBack(
+                keys: sealing.keys, isCancelled: isCancelled,
+                progress: { progress?(BackupProgress(phase: .verify, subject: temporary, done: $0, total: $1)) })
+        }
+        let bundle = try await writeBundle(found, bundlePath, sealing, started)
 
+        var manifest = await describe(staged, chosen, client, onDemand: onDemand, started: started)
+        let isDelta = staged.changedPages != nil
+        if isDelta, let parent {
+            manifest.kind = .incremental
+            manifest.parent = parent.name
+            manifest.chainLength = parent.chainLength + 1
+        }
+        manifest.verified = formatRFC3339(clock.nowMilliseconds(), fraction: false)
+        let name = try freeName(
+            BackupName(cluster: options.cluster, time: started, revision: manifest.revision), staging, known)
+        manifest.name = "\(name)"
+        let suffix = sealing.recipients.isEmpty ? "" : SealedFile.suffix
+        manifest.files = [
+            .init(
+                role: isDelta ? .delta : .snapshot,
+                name: "\(name)" + (isDelta ? ".delta.gz" : ".snapshot.gz") + suffix, bytes: staged.fileBytes,
+                sha256: hexadecimal(staged.fileSHA256))
+        ]
+        if !sealing.recipients.isEmpty {
+            manifest.sealing = .init(
+                format: SealedFile.format, recipients: sealing.recipients.map(\.fingerprint))
+        }
+        var files = [(path: temporary, name: manifest.files[0].name)]
+        if let bundle {
+            let file = "\(name).files.tar.gz" + suffix
+            manifest.files.append(
+                .init(role: .bundle, name: file, bytes: bundle.bytes, sha256: hexadecimal(bundle.sha256)))
+            manifest.bundle = bundle.paths
+            files.append((bundlePath, file))
+        }
+        manifest.durationMilliseconds = (monotonicNanoseconds() - began) / 1_000_000
+        let outcomes = try await deliver(manifest, files, staging, progress)
+        // Only now: the next incremental backup builds on what is where it belongs.
+        try staged.index?.commit(databaseSHA256: staged.stream.sha256)
+        var result = BackupResult(manifest: manifest, path: "", outcomes: outcomes)
+        if let first = outcomes.first(where: { $0.problem == nil }) {
+            result.path = first.location + "/" + manifest.files[0].name
+        }
+        newestMade.withLock { $0 = manifest.name }
+        metrics.made(manifest, seconds: Double(monotonicNanoseconds() - began) / 1e9)
+        logger.info(
+            "backup made",
+            metadata: [
+                "name": "\(manifest.name)", "kind": "\(manifest.kind.rawValue)", "revision": "\(manifest.revision)",
+                "bytes": "\(manifest.storedBytes)", "member": "\(chosen.endpoint)",
+            ])
+        result.pruned = await pruneAll(dryRun: false).flatMap(\.removed)
+        return result
+    }
+
+    /// Lets a staged snapshot be looked at on a worker's thread while the caller waits for it.
+    private struct ReadBack: @unchecked Sendable {
+        let staged: StagedSnapshot
+        init(_ staged: StagedSnapshot) { self.staged = staged }
+    }
+
+    private func writeBundle(_ found: NodeFiles.Found, _ path: String, _ sealing: SealingSetup, _ time: Int64)
+        async throws -> BundleWriter.Written?
+    {
+        let versions = options.include.contains(.versions)
+        guard !found.items.isEmpty || versions else { return nil }
+        return try await cancellable { [options, toolVersion] isCancelled in
+            let written = try BundleWriter.write(
+                found.items,
+                versions: versions ? NodeVersions.collect(options, toolVersion: toolVersion).encoded() : nil,
+                to: path, level: options.compressionLevel, recipients: sealing.recipients, time: time,
+                isCancelled: isCancelled)
+            let file = BackupManifest.File(
+                role: .bundle, name: "", bytes: written.bytes, sha256: hexadecimal(written.sha256))
+            try BundleReader.readBack(path, file, keys: sealing.keys, isSealed: !sealing.recipients.isEmpty)
+            return written
+        }
+    }
+
+    private func describe(
+        _ staged: StagedSnapshot, _ chosen: (endpoint: String, status: EtcdStatus), _ client: EtcdClient,
+        onDemand: Bool, started: Int64
+    ) async -> BackupManifest {
         var manifest = BackupManifest()
         manifest.cluster = options.cluster
         manifest.created = formatRFC3339(started, fraction: false)
@@ -93,13 +205,13 @@ package final class BackupService: Sendable {
         manifest.endpoint = chosen.endpoint
         manifest.etcdVersion = chosen.status.version
         manifest.toolVersion = toolVersion
-        manifest.revision = read.summary.revision
-        manifest.totalKeys = read.summary.totalKeys
-        manifest.statusHash = read.summary.hash.map { hex8($0) } ?? ""
-        manifest.databaseBytes = read.summary.databaseBytes
+        manifest.revision = staged.summary.revision
+        manifest.totalKeys = staged.summary.totalKeys
+        manifest.statusHash = staged.summary.hash.map { hex8($0) } ?? ""
+        manifest.databaseBytes = staged.summary.databaseBytes
         manifest.snapshotBytes = staged.stream.bytes
         manifest.databaseSHA256 = hexadecimal(staged.stream.sha256)
-        manifest.pageSize = read.summary.pageSize
+        manifest.pageSize = staged.summary.pageSize
         manifest.onDemand = onDemand
         if let list = try? await client.memberList(chosen.endpoint) {
             manifest.members = list.map {
@@ -111,31 +223,7 @@ package final class BackupService: Sendable {
             manifest.hashKV = .init(
                 hash: hash.hash, revision: manifest.revision, compactRevision: hash.compactRevision)
         }
-        manifest.verified = formatRFC3339(clock.nowMilliseconds(), fraction: false)
-        let name = try freeName(
-            BackupName(cluster: options.cluster, time: started, revision: manifest.revision), staging)
-        manifest.name = "\(name)"
-        manifest.files = [
-            .init(
-                role: .snapshot, name: "\(name).snapshot.gz", bytes: staged.fileBytes,
-                sha256: hexadecimal(staged.fileSHA256))
-        ]
-        manifest.durationMilliseconds = (monotonicNanoseconds() - began) / 1_000_000
-        let outcomes = try await deliver(manifest, [(temporary, manifest.files[0].name)], staging, progress)
-        var result = BackupResult(manifest: manifest, path: "", outcomes: outcomes)
-        if let first = outcomes.first(where: { $0.problem == nil }) {
-            result.path = first.location + "/" + manifest.files[0].name
-        }
-        metrics.duration.set(Double(monotonicNanoseconds() - began) / 1e9)
-        metrics.revision.set(Double(manifest.revision))
-        logger.info(
-            "backup made",
-            metadata: [
-                "name": "\(manifest.name)", "revision": "\(manifest.revision)", "bytes": "\(manifest.storedBytes)",
-                "member": "\(chosen.endpoint)",
-            ])
-        result.pruned = await pruneAll(dryRun: false).flatMap(\.removed)
-        return result
+        return manifest
     }
 
     /// The members to ask, best first.
@@ -155,38 +243,28 @@ package final class BackupService: Sendable {
     }
 
     private func takeSnapshot(
-        _ client: EtcdClient, _ members: [(endpoint: String, status: EtcdStatus)], _ temporary: String,
+        _ client: EtcdClient, _ members: [(endpoint: String, status: EtcdStatus)], _ writer: SnapshotWriter,
         _ progress: BackupProgressHandler?
     ) async throws -> (StagedSnapshot, (endpoint: String, status: EtcdStatus)) {
         var last: any Error = BackupError(.etcd, "no etcd member can give a snapshot")
-        for attempt in 0...max(0, options.retries) {
+        var writer = writer
+        var attempt = 0
+        while attempt <= max(0, options.retries) {
             let member = members[attempt % members.count]
             do {
-                let staged = try await SnapshotWriter.write(
-                    client: client, endpoint: member.endpoint, to: temporary, level: options.compressionLevel,
-                    idleLimit: options.idleLimit, progress: progress)
+                let staged = try await writer.write(client: client, endpoint: member.endpoint, progress: progress)
                 return (staged, member)
+            } catch is PageDeltaWriter.TooMuchChanged {
+                logger.info("more than half of the pages changed: a full backup is made")
+                writer.parent = nil
+                continue
             } catch let error as EtcdError {
                 logger.warning("snapshot failed", metadata: ["member": "\(member.endpoint)", "error": "\(error)"])
                 last = error
             }
+            attempt += 1
         }
         throw last
-    }
-
-    private func readBack(_ staged: StagedSnapshot, _ progress: BackupProgressHandler?) async throws
-        -> StoredSnapshot.Result
-    {
-        let read = try await cancellable { isCancelled in
-            try StoredSnapshot.read(
-                [.init(path: staged.temporary, destination: nil, file: "", manifest: nil, role: .snapshot)],
-                keys: nil, isCancelled: isCancelled,
-                progress: { progress?(BackupProgress(phase: .verify, subject: staged.temporary, done: $0, total: $1)) })
-        }
-        if let problem = read.summary.problems.first {
-            throw BackupError(.damaged, "the snapshot that etcd gave is damaged: \(problem)")
-        }
-        return read
     }
 
     /// Brings the files to each destination: the first directory gets them by renaming, the others by copying.
@@ -240,47 +318,6 @@ package final class BackupService: Sendable {
                     + outcomes.map { "\($0.destination): \($0.problem ?? "")" }.joined(separator: "; "))
         }
         return outcomes
-    }
-
-    // MARK: staging
-
-    private func isStaging(_ destination: any Destination, _ staging: String) -> Bool {
-        (destination as? LocalDestination)?.path == staging
-    }
-
-    /// The first destination that is a directory, else one below the work directory.
-    private func makeStaging() throws -> String {
-        let local = destinations.lazy.compactMap { $0 as? LocalDestination }.first?.path
-        let path = local ?? options.workDirectory + "/staging"
-        try FileSystem.makeDirectories(path, mode: 0o700)
-        return path
-    }
-
-    /// What a killed run left: only files of ours, and the lock is held.
-    private func removeLeftovers(_ staging: String) {
-        for name in (try? FileSystem.list(staging)) ?? []
-        where name.hasPrefix(".kops-") && name.hasSuffix(LocalDestination.partSuffix) {
-            unlink(staging + "/" + name)
-        }
-    }
-
-    private func checkRoom(_ directory: String, databaseBytes: Int64) throws {
-        let free = try FileSystem.freeBytes(directory)
-        // Compressed, Kubernetes' objects take a quarter; half leaves room for those that compress worse.
-        let needed = databaseBytes / 2 + (16 << 20)
-        guard free >= needed else {
-            throw BackupError(
-                .noSpace,
-                "\(directory) has \(free >> 20) MiB free and the backup may need \(needed >> 20): make room there, or name another destination"
-            )
-        }
-    }
-
-    private func freeName(_ name: BackupName, _ staging: String) throws -> BackupName {
-        var name = name
-        let taken = Set(try FileSystem.list(staging).compactMap { BackupCatalogue.backupName(ofFile: $0) })
-        while taken.contains(name) { name.number += 1 }
-        return name
     }
 }
 

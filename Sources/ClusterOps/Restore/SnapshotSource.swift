@@ -38,7 +38,8 @@ enum SnapshotSourceFinder {
         _ source: String, from: String?, cluster: String?, atTime: Int64? = nil, atRevision: Int64? = nil,
         destinations: [any Destination], fetchInto: String
     ) async throws -> SnapshotSource {
-        if source.contains("/") || FileSystem.exists(source) { return try file(source) }
+        let limit = atTime == nil && atRevision == nil ? nil : EventLimit(time: atTime, revision: atRevision)
+        if source.contains("/") || FileSystem.exists(source) { return try file(source, until: limit) }
         var places = destinations
         if let from {
             places = destinations.filter { $0.name == from }
@@ -97,7 +98,6 @@ enum SnapshotSourceFinder {
                 )
             }
         }
-        let limit = atTime == nil && atRevision == nil ? nil : EventLimit(time: atTime, revision: atRevision)
         return try chain(best.entry, best.place, best.all, fetchInto, until: limit)
     }
 
@@ -158,7 +158,7 @@ enum SnapshotSourceFinder {
     }
 
     /// A file given by its path: part of a backup when its manifest lies beside it, else a snapshot on its own.
-    private static func file(_ path: String) throws -> SnapshotSource {
+    static func file(_ path: String, until: EventLimit?) throws -> SnapshotSource {
         guard let status = try FileSystem.status(path) else {
             throw BackupError(.notFound, "there is no file \(path)")
         }
@@ -194,6 +194,6 @@ enum SnapshotSourceFinder {
         }
         guard let first = entries.first else { throw BackupError(.notFound, "there is no file \(path)") }
         if let problem = first.problem { throw BackupError(.damaged, "\(first.name): \(problem)") }
-        return try chain(first, place, entries, directory)
+        return try chain(first, place, entries, directory, until: until)
     }
 }

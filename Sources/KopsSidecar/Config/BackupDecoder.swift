@@ -52,12 +52,10 @@ func decodeBackupConfig(
     if options.destinations.isEmpty {
         issues.add(section.node, "backup.destinations names no destination, so a backup would have nowhere to go")
     }
-    options.include = []
-    section.refuse(
-        "include", "a backup holds etcd alone in this version: keep a copy of /etc/kubernetes/pki beside it")
+    decodeInclude(section, &options)
     options.kubernetesDirectory = section.string("kubernetes_directory") ?? options.kubernetesDirectory
     options.kubeletDirectory = section.string("kubelet_directory") ?? options.kubeletDirectory
-    section.refuse("encryption", "backups are not encrypted in this version: keep them where only root reads")
+    options.sealing = decodeSealing(section.section("encryption"))
     if let compression = section.section("compression") {
         options.compressionLevel = compression.int("level", range: 1...9) ?? options.compressionLevel
         compression.finish()
@@ -67,10 +65,65 @@ func decodeBackupConfig(
         checkSchedule(drill, "schedule", zone: options.timezone)
         drill.finish()
     }
-    section.refuse("incremental", "every backup is a full one in this version")
+    if let incremental = section.section("incremental") {
+        options.incrementalChain = incremental.int("max_chain", range: 1...1000) ?? 24
+        incremental.finish()
+    }
+    if let log = section.section("point_in_time") {
+        let interval = log.duration("interval") ?? 10_000
+        if !(1000...3_600_000).contains(interval), let at = log.node("interval") {
+            log.issues.add(at, "backup.point_in_time.interval must be between 1s and 1h")
+        }
+        options.logInterval = interval
+        log.finish()
+    }
     options.skipUnchanged = section.bool("skip_unchanged") ?? false
     options.idleLimit = section.duration("idle_timeout") ?? options.idleLimit
     options.retries = section.int("retries", range: 0...20) ?? options.retries
+    section.finish()
+    return options
+}
+
+/// `include` and `include_paths`: what goes beside the snapshot.
+private func decodeInclude(_ section: ConfigSection, _ options: inout BackupOptions) {
+    if let names = section.strings("include"), let at = section.node("include") {
+        options.include = []
+        for name in names {
+            if let part = BundlePart(rawValue: name) {
+                options.include.insert(part)
+            } else {
+                let known = BundlePart.allCases.map(\.rawValue)
+                section.issues.add(
+                    at,
+                    "backup.include: \"\(name)\" is none of \(known.joined(separator: ", "))"
+                        + didYouMean(name, known))
+            }
+        }
+    }
+    if let paths = section.strings("include_paths"), let at = section.node("include_paths") {
+        options.includePaths = paths
+        for path in paths where !path.hasPrefix("/") {
+            section.issues.add(at, "backup.include_paths: \"\(path)\" must be an absolute path")
+        }
+    }
+}
+
+/// `encryption:`; nil where the section is missing, which means that backups are not sealed.
+private func decodeSealing(_ section: ConfigSection?) -> SealingOptions? {
+    guard let section else { return nil }
+    var options = SealingOptions()
+    options.keyFile = section.string("key_file").map { resolvePath($0, relativeTo: section.node.file) }
+    if let recipients = section.strings("recipients"), let at = section.node("recipients") {
+        options.recipients = recipients
+        for text in recipients {
+            do { _ = try SealRecipient(text) } catch {
+                section.issues.add(at, "backup.encryption.recipients: \(error)")
+            }
+        }
+    }
+    if options.keyFile == nil && options.recipients.isEmpty {
+        section.issues.add(section.node, "backup.encryption needs key_file or recipients: make a key with backup key")
+    }
     section.finish()
     return options
 }

@@ -34,7 +34,7 @@ package struct StartFailure: Error, Sendable {
 /// The whole sidecar: opens the store, wires collector, rules, notifications, jobs and the API around it, and keeps them to
 /// the configuration. docs/architecture.md draws it.
 package final class SidecarService: Sendable {
-    private struct Current {
+    struct Current {
         var config: SidecarConfig
         var backup: BackupService?
         var reloadedAt: Int64
@@ -43,19 +43,19 @@ package final class SidecarService: Sendable {
     }
 
     private let options: RunOptions
-    private let clock: WallClock
-    private let metrics: MetricRegistry
-    private let log: Logger
+    let clock: WallClock
+    let metrics: MetricRegistry
+    let log: Logger
     private let store: Store
     private let scraper: ScrapeManager
     private let rules: RuleManager
-    private let jobs: JobRunner
+    let jobs: JobRunner
     private let notifications: NotificationService
     private let outlets: AlertOutlets
     private let notifier: HTTPClient
     private let http: HTTPClient
     private let queries: WorkerPool
-    private let current: Lock<Current>
+    let current: Lock<Current>
     private let supervisor: ServiceManager
     private let certificates = CertificateInventory()
     private let reloads = AsyncLock()
@@ -313,6 +313,7 @@ package final class SidecarService: Sendable {
                         service: Part("etcd") { [self] in
                             await etcdMonitor(metrics) { self.current.withLock { $0.config } }.run()
                         }),
+                    .init(service: Part("log of changes") { [self] in await followChanges() }),
                     .init(service: Part("housekeeping") { [self] in await housekeeping() }),
                     .init(service: server),
                 ],

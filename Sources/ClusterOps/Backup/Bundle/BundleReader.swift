@@ -20,6 +20,21 @@ enum BundleReader {
         try StoredSnapshot.check(part, file)
     }
 
+    /// Proves that a bundle lies on the disk as it was written, and can be walked to its end where it can be opened.
+    static func readBack(_ path: String, _ written: BackupManifest.File, keys: SealingKeys?, isSealed: Bool) throws {
+        let isOpenable = keys != nil || !isSealed
+        let file = try StoredFileReader(path, keys: keys, opensNothing: !isOpenable)
+        if isOpenable {
+            let reader = TarReader(file, path: path)
+            while try reader.nextEntry() != nil {}
+        }
+        try file.forEach { _ in }
+        guard file.fileBytes == written.bytes, hexadecimal(file.finishHash()) == written.sha256 else {
+            throw BackupError(
+                .damaged, "\(path) reads back otherwise than it was written: the disk is not to be trusted")
+        }
+    }
+
     /// The contents of one small file in it; nil where it is not there.
     static func file(_ path: String, in part: SnapshotSource.Part, keys: SealingKeys?, limit: Int = 16 << 20) throws
         -> [UInt8]?

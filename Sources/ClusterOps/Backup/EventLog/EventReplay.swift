@@ -34,12 +34,14 @@ enum EventLog {
         for (i, segment) in segments.enumerated() {
             if summary.stopped { break }
             let wanted = UInt64(i + 1)
-            guard EventSegment.number(ofFile: segment.file, backup: base.name) == wanted else {
+            guard let named = EventSegment.parse(file: segment.file, backup: base.name), named.number == wanted else {
                 throw BackupError(
                     .damaged,
                     "the log beside \(base.name) has a gap: segment \(wanted) is missing before \(segment.file)")
             }
-            let (header, end) = try EventSegment.read(segment.path, keys: keys, isCancelled: isCancelled) { record in
+            let (header, end) = try EventSegment.read(
+                segment.path, hash: named.hash, keys: keys, isCancelled: isCancelled
+            ) { record in
                 if summary.stopped { return }
                 if let time = limit.time, record.time > time {
                     summary.stopped = true

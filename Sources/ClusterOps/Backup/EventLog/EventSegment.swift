@@ -48,20 +48,27 @@ enum EventSegment {
         var sha256: [UInt8]
     }
 
-    static func fileName(_ backup: String, _ number: UInt64, sealed: Bool) -> String {
+    /// `sha256` is that of the file as it lies there; its first half stands in the name, so that no byte of the file can change
+    /// unseen although no manifest names it.
+    static func fileName(_ backup: String, _ number: UInt64, sha256: [UInt8], sealed: Bool) -> String {
         let digits = String(number)
         let padded = String(repeating: "0", count: max(0, 8 - digits.utf8.count)) + digits
-        return "\(backup).events-\(padded).log.gz" + (sealed ? SealedFile.suffix : "")
+        return "\(backup).events-\(padded)-\(hexadecimal(sha256.prefix(hashBytes))).log.gz"
+            + (sealed ? SealedFile.suffix : "")
     }
 
-    /// The number in a segment's file name; nil for other files.
-    static func number(ofFile file: String, backup: String) -> UInt64? {
+    static let hashBytes = 16
+
+    /// Number and hash in a segment's file name; nil for other files.
+    static func parse(file: String, backup: String) -> (number: UInt64, hash: String)? {
         let prefix = "\(backup).events-"
         guard file.hasPrefix(prefix) else { return nil }
         let rest = file.dropFirst(prefix.count)
         guard let dot = rest.firstIndex(of: "."), ["log.gz", "log.gz.sealed"].contains(rest[rest.index(after: dot)...])
         else { return nil }
-        return UInt64(rest[..<dot])
+        let parts = rest[..<dot].split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 2, let number = UInt64(parts[0]), parts[1].utf8.count == hashBytes * 2 else { return nil }
+        return (number, String(parts[1]))
     }
 
     static func encode(_ record: Record) -> [UInt8] {
@@ -81,9 +88,11 @@ enum EventSegment {
             + littleEndian(records, 8)
     }
 
-    /// Reads a segment to its end, handing each record to `body`. Throws where a byte of it is not what it was.
+    /// Reads a segment to its end, handing each record to `body`. Throws where a byte of it is not what it was; `hash` is the
+    /// one in its name.
     static func read(
-        _ path: String, keys: SealingKeys?, isCancelled: () -> Bool = { false }, body: (Record) throws -> Void
+        _ path: String, hash: String, keys: SealingKeys?, isCancelled: () -> Bool = { false },
+        body: (Record) throws -> Void
     ) throws -> (header: Header, end: End) {
         let damaged = BackupError(.damaged, "\(path): the log of changes is damaged or cut off")
         let file = try StoredFileReader(path, keys: keys)
@@ -142,7 +151,9 @@ enum EventSegment {
         let end = End(
             revision: try signed(tail, 0), time: try signed(tail, 8), records: littleEndianNumber(tail, 16, 8),
             sha256: sha256)
-        guard sha256 == computed, piece.isEmpty, end.revision >= revision, end.records == records else { throw damaged }
+        guard sha256 == computed, piece.isEmpty, end.revision >= revision, end.records == records,
+            hexadecimal(file.finishHash().prefix(hashBytes)) == hash
+        else { throw damaged }
         return (header, end)
     }
 }

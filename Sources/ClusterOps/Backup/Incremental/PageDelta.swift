@@ -21,6 +21,50 @@ enum PageDelta {
     }
 }
 
+/// Cuts a stream into pages. For one thread at a time.
+final class PageSplitter {
+    private let pageSize: Int
+    private let body: (UnsafeRawBufferPointer) throws -> Void
+    /// What has come of a page that is not whole yet.
+    private(set) var rest: [UInt8] = []
+
+    init(_ pageSize: Int, _ body: @escaping (UnsafeRawBufferPointer) throws -> Void) {
+        self.pageSize = pageSize
+        self.body = body
+        rest.reserveCapacity(pageSize)
+    }
+
+    func take(_ bytes: UnsafeRawBufferPointer) throws {
+        var bytes = bytes
+        if !rest.isEmpty {
+            let n = min(bytes.count, pageSize - rest.count)
+            rest.append(contentsOf: bytes[..<n])
+            bytes = UnsafeRawBufferPointer(rebasing: bytes[n...])
+            guard rest.count == pageSize else { return }
+            try rest.withUnsafeBytes { try body($0) }
+            rest.removeAll(keepingCapacity: true)
+        }
+        while bytes.count >= pageSize {
+            try body(UnsafeRawBufferPointer(rebasing: bytes[..<pageSize]))
+            bytes = UnsafeRawBufferPointer(rebasing: bytes[pageSize...])
+        }
+        rest.append(contentsOf: bytes)
+    }
+}
+
+/// The first 16 bytes of a page's SHA-256, as a pair of numbers.
+struct PageHash: Equatable {
+    var high: UInt64
+    var low: UInt64
+
+    static func of(_ page: UnsafeRawBufferPointer) throws -> PageHash {
+        var hash: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
+        let fine = withUnsafeMutableBytes(of: &hash) { Digest.sha256(page, into: $0) }
+        guard fine else { throw CipherError("OpenSSL does not give SHA-256") }
+        return PageHash(high: hash.0, low: hash.1)
+    }
+}
+
 /// Picks the changed pages out of a snapshot that streams by and hands them on as a delta. For one thread at a time.
 final class PageDeltaWriter {
     /// More than the given share of all pages changed: a full backup is the better one.
@@ -31,11 +75,10 @@ final class PageDeltaWriter {
     private let index: PageIndexWriter?
     private let maxChanged: Int64
     private let sink: (UnsafeRawBufferPointer) throws -> Void
-    private var page: [UInt8] = []
+    private var splitter: PageSplitter?
     private var number: UInt64 = 0
     private var runStart: UInt64 = 0
     private var run: [UInt8] = []
-    private var hash = [UInt8](repeating: 0, count: 32)
     private(set) var changedPages: Int64 = 0
     private static let maxRunBytes = 256 << 10
 
@@ -50,34 +93,14 @@ final class PageDeltaWriter {
         self.maxChanged = maxChanged
         self.sink = sink
         try header.encoded.withUnsafeBytes { try sink($0) }
+        splitter = PageSplitter(header.pageSize) { [unowned self] in try take($0) }
     }
 
     /// Takes the next bytes of the snapshot file, its checksum last.
-    func write(_ bytes: UnsafeRawBufferPointer) throws {
-        var rest = bytes
-        let size = header.pageSize
-        if !page.isEmpty {
-            let n = min(rest.count, size - page.count)
-            page.append(contentsOf: rest[..<n])
-            rest = UnsafeRawBufferPointer(rebasing: rest[n...])
-            guard page.count == size else { return }
-            let whole = page
-            page.removeAll(keepingCapacity: true)
-            try whole.withUnsafeBytes { try take($0) }
-        }
-        while rest.count >= size {
-            try take(UnsafeRawBufferPointer(rebasing: rest[..<size]))
-            rest = UnsafeRawBufferPointer(rebasing: rest[size...])
-        }
-        page.append(contentsOf: rest)
-    }
+    func write(_ bytes: UnsafeRawBufferPointer) throws { try splitter?.take(bytes) }
 
     private func take(_ bytes: UnsafeRawBufferPointer) throws {
-        let fine = hash.withUnsafeMutableBufferPointer { out -> Bool in
-            guard let target = out.baseAddress else { return false }
-            return Digest.sha256(bytes, into: target)
-        }
-        guard fine else { throw CipherError("OpenSSL does not give SHA-256") }
+        let hash = try PageHash.of(bytes)
         try index?.append(hash)
         if try parent.nextIs(hash) {
             try flush()
@@ -102,12 +125,13 @@ final class PageDeltaWriter {
     /// What is left behind the last whole page is the snapshot's checksum.
     func finish() throws {
         try flush()
-        guard page.count == SnapshotFile.checksumBytes else {
+        let rest = splitter?.rest ?? []
+        guard rest.count == SnapshotFile.checksumBytes else {
             throw BackupError(.failed, "the snapshot is not made of pages of \(header.pageSize) bytes and a checksum")
         }
         let end =
             littleEndian(PageDelta.endOfRuns, 8) + littleEndian(0, 4)
-            + littleEndian(number * UInt64(header.pageSize), 8) + page
+            + littleEndian(number * UInt64(header.pageSize), 8) + rest
         try end.withUnsafeBytes { try sink($0) }
     }
 }

@@ -41,8 +41,8 @@ final class PageIndexWriter {
         unlink(temporary)
     }
 
-    func append(_ hash: [UInt8]) throws {
-        buffer.append(contentsOf: hash[..<PageIndex.hashBytes])
+    func append(_ hash: PageHash) throws {
+        withUnsafeBytes(of: hash) { buffer.append(contentsOf: $0) }
         pages += 1
         if buffer.count >= 256 << 10 { try flush() }
     }
@@ -128,7 +128,7 @@ final class PageIndexReader {
     }
 
     /// Whether the next page has this hash; false for pages beyond the end.
-    func nextIs(_ hash: [UInt8]) throws -> Bool {
+    func nextIs(_ hash: PageHash) throws -> Bool {
         guard left > 0 else { return false }
         if position == buffer.count {
             let wanted = Int(min(left * Int64(PageIndex.hashBytes), 256 << 10))
@@ -145,7 +145,6 @@ final class PageIndexReader {
             position += PageIndex.hashBytes
             left -= 1
         }
-        for i in 0..<PageIndex.hashBytes where buffer[position + i] != hash[i] { return false }
-        return true
+        return buffer.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: position, as: PageHash.self) } == hash
     }
 }

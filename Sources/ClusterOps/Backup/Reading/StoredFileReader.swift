@@ -16,15 +16,20 @@ final class StoredFileReader: ByteSource {
     private let fd: Int32
     private let digest = Digest(.sha256)
     private let keys: SealingKeys?
+    private let opensNothing: Bool
     private var opener: SealReader?
     private var inflater: GzipReader?
+    /// For files of our own, whose members say how long they are.
+    private var parallel: ParallelGzipReader?
     private var started = false
     /// Bytes that were read to see what the stream is.
     private var head: [UInt8] = []
     private lazy var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
 
-    init(_ path: String, keys: SealingKeys?) throws {
+    /// `opensNothing` gives the bytes as they lie there.
+    init(_ path: String, keys: SealingKeys?, opensNothing: Bool = false) throws {
         self.path = path
+        self.opensNothing = opensNothing
         self.keys = keys
         fd = open(path, O_RDONLY | O_CLOEXEC)
         guard fd >= 0 else { throw FileError("read", path) }
@@ -33,7 +38,7 @@ final class StoredFileReader: ByteSource {
         posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL)
         var magic = [UInt8](repeating: 0, count: SealedFile.magic.count)
         let n = pread(fd, &magic, magic.count, 0)
-        isSealed = path.hasSuffix(SealedFile.suffix) || (n == magic.count && magic == SealedFile.magic)
+        isSealed = StoredFile.isSealed(path) || (n == magic.count && magic == SealedFile.magic)
     }
 
     deinit {
@@ -43,8 +48,8 @@ final class StoredFileReader: ByteSource {
 
     func next() throws -> UnsafeRawBufferPointer {
         if !started { try start() }
-        if let inflater {
-            do { return try inflater.next() } catch let error as CompressionError {
+        if inflater != nil || parallel != nil {
+            do { return try parallel?.next() ?? inflater?.next() ?? ended } catch let error as CompressionError {
                 throw BackupError(.damaged, "\(path): \(error)")
             }
         }
@@ -63,20 +68,29 @@ final class StoredFileReader: ByteSource {
     /// SHA-256 of the file as it was read; call it once, last, when `next` has come to the end.
     func finishHash() -> [UInt8] { digest.finalize() }
 
+    private var ended: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: nil, count: 0) }
+
     private func start() throws {
         started = true
+        if opensNothing { return }
         if isSealed { opener = try SealReader(path, keys: keys) { [unowned self] in try raw($0) } }
-        var magic = [UInt8](repeating: 0, count: 2)
+        var magic = [UInt8](repeating: 0, count: GzipMember.headerBytes)
         var n = 0
         try magic.withUnsafeMutableBytes { bytes in
-            while n < 2 {
+            while n < bytes.count {
                 let more = try opened(UnsafeMutableRawBufferPointer(rebasing: bytes[n...]))
                 if more == 0 { break }
                 n += more
             }
         }
         head = Array(magic[..<n])
-        if magic == [0x1f, 0x8b] { inflater = try GzipReader { [unowned self] in try opened($0) } }
+        if head.withUnsafeBytes({ GzipMember.lengths($0) }) != nil {
+            // Small files are not worth the threads.
+            let threads = fileSize > 4 << 20 ? min(8, processorCount()) : 1
+            parallel = ParallelGzipReader(threads: threads) { [unowned self] in try opened($0) }
+        } else if head.starts(with: [0x1f, 0x8b]) {
+            inflater = try GzipReader { [unowned self] in try opened($0) }
+        }
     }
 
     private func opened(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
@@ -101,4 +115,8 @@ final class StoredFileReader: ByteSource {
             return n
         }
     }
+}
+
+extension StoredFile {
+    static func isSealed(_ name: String) -> Bool { name.hasSuffix(SealedFile.suffix) }
 }

@@ -1,0 +1,162 @@
+import Etcd
+import Glibc
+import Logging
+import Platform
+
+/// Where backups are put together, and what is looked at before one is begun.
+extension BackupService {
+    func isStaging(_ destination: any Destination, _ staging: String) -> Bool {
+        (destination as? LocalDestination)?.path == staging
+    }
+
+    /// The first destination that is a directory and can be written to, else a directory below the work directory.
+    func makeStaging() throws -> String {
+        for case let local as LocalDestination in destinations {
+            do {
+                try FileSystem.makeDirectories(local.path, mode: 0o700)
+                if access(local.path, W_OK | X_OK) == 0 { return local.path }
+            } catch {
+                logger.warning("destination cannot be written to", metadata: ["destination": "\(local.name)"])
+            }
+        }
+        let path = options.workDirectory + "/staging"
+        try FileSystem.makeDirectories(path, mode: 0o700)
+        return path
+    }
+
+    /// What a killed run left: only files of ours, and the lock is held.
+    func removeLeftovers(_ staging: String) {
+        for name in (try? FileSystem.list(staging)) ?? []
+        where name.hasPrefix(".kops-") && name.hasSuffix(LocalDestination.partSuffix) {
+            unlink(staging + "/" + name)
+        }
+    }
+
+    func checkRoom(_ directory: String, databaseBytes: Int64) throws {
+        let free = try FileSystem.freeBytes(directory)
+        // Compressed, Kubernetes' objects take a quarter; half leaves room for those that compress worse.
+        let needed = databaseBytes / 2 + (16 << 20)
+        guard free >= needed else {
+            throw BackupError(
+                .noSpace,
+                "\(directory) has \(free >> 20) MiB free and the backup may need \(needed >> 20): make room there, or name another destination"
+            )
+        }
+    }
+
+    /// What lies at a destination; an error where it cannot be read.
+    struct Survey: Sendable {
+        var destination: any Destination
+        var entries: Result<[BackupEntry], any Error>
+
+        var all: [BackupEntry] { (try? entries.get()) ?? [] }
+        var newest: BackupEntry? { all.last { $0.isGood } }
+    }
+
+    func survey() async -> [Survey] {
+        var surveys: [Survey] = []
+        for destination in destinations {
+            do {
+                let entries = try await BackupCatalogue.read(destination, cluster: options.cluster)
+                surveys.append(Survey(destination: destination, entries: .success(entries)))
+            } catch {
+                surveys.append(Survey(destination: destination, entries: .failure(error)))
+            }
+        }
+        return surveys
+    }
+
+    /// Backups of two clusters under one name would be restored for each other.
+    func checkCluster(_ status: EtcdStatus, _ known: [Survey]) {
+        let own = hex16(status.header.clusterID)
+        guard let newest = known.compactMap(\.newest).max(by: { $0.name < $1.name }), let manifest = newest.manifest,
+            manifest.clusterID != own
+        else { return }
+        // A restored cluster has a new identity and goes on from the old one's keys: that is said, not refused.
+        logger.warning(
+            "etcd has another cluster identifier than the newest backup: restored since, or another cluster under this name",
+            metadata: ["cluster": "\(options.cluster)", "etcd": "\(own)", "backup": "\(manifest.clusterID)"])
+        metrics.clusterChanged()
+    }
+
+    /// Names carry the time: with a clock far back, the new backup would look like the oldest one.
+    func checkClock(_ now: Int64, _ known: [Survey]) {
+        guard let newest = known.compactMap(\.newest).map(\.name.time).max(), newest > now + 60_000 else {
+            return metrics.clockBehind(seconds: 0)
+        }
+        logger.warning(
+            "the clock is behind the newest backup: it is named by the clock all the same",
+            metadata: [
+                "clock": "\(formatRFC3339(now, fraction: false))",
+                "newest": "\(formatRFC3339(newest, fraction: false))",
+            ])
+        metrics.clockBehind(seconds: Double(newest - now) / 1000)
+    }
+
+    /// The newest backup where etcd's revision and the node's files are still what they were, at every destination.
+    func unchanged(_ status: EtcdStatus, _ known: [Survey], _ found: NodeFiles.Found, now: Int64)
+        -> (manifest: BackupManifest, location: String)?
+    {
+        guard let newest = known.first?.newest, let manifest = newest.manifest,
+            manifest.revision == status.header.revision, manifest.clusterID == hex16(status.header.clusterID),
+            known.allSatisfy({ survey in survey.newest?.name == newest.name })
+        else { return nil }
+        let paths = found.items.filter { !$0.status.isDirectory }.map { String($0.path.drop { $0 == "/" }) }
+        guard Set(paths) == Set(manifest.bundle).subtracting([BundleWriter.versionsPath]),
+            found.items.allSatisfy({ $0.status.modified < manifest.time })
+        else { return nil }
+        let file = manifest.file(.snapshot) ?? manifest.file(.delta)
+        return (manifest, destinations[0].location + "/" + (file?.name ?? manifest.name))
+    }
+
+    /// The backup that an incremental one may build on: the newest, which the page hashes are of, whole at every
+    /// destination, with a chain that is neither too long nor, all increments together, half as large as its full one.
+    func incrementalParent(_ indexPath: String, _ status: EtcdStatus, _ known: [Survey]) -> BackupManifest? {
+        guard let index = PageIndexReader(indexPath), index.pageSize == SnapshotWriter.pageSize,
+            let newest = known.first?.newest, let manifest = newest.manifest,
+            manifest.databaseSHA256 == hexadecimal(index.databaseSHA256),
+            manifest.clusterID == hex16(status.header.clusterID), manifest.chainLength < options.incrementalChain,
+            known.allSatisfy({ $0.newest?.name == newest.name })
+        else { return nil }
+        let byName = Dictionary(known[0].all.map { ("\($0.name)", $0.manifest) }, uniquingKeysWith: { a, _ in a })
+        var increments: Int64 = 0
+        var next: BackupManifest? = manifest
+        for _ in 0...options.incrementalChain {
+            guard let at = next else { return nil }
+            if at.kind == .full {
+                return increments * 2 <= (at.file(.snapshot)?.bytes ?? 0) ? manifest : nil
+            }
+            increments += at.file(.delta)?.bytes ?? 0
+            next = at.parent.flatMap { byName[$0] ?? nil }
+        }
+        return nil
+    }
+
+    func freeName(_ name: BackupName, _ staging: String, _ known: [Survey]) throws -> BackupName {
+        var name = name
+        var taken = Set(try FileSystem.list(staging).compactMap { BackupCatalogue.backupName(ofFile: $0) })
+        taken.formUnion(known.flatMap { $0.all.map(\.name) })
+        while taken.contains(name) { name.number += 1 }
+        return name
+    }
+}
+
+/// The keys of `backup.encryption`, read from their files.
+struct SealingSetup: Sendable {
+    var recipients: [SealRecipient] = []
+    /// Nil where backups are not sealed, or this machine may only write them.
+    var keys: SealingKeys?
+
+    init(_ options: SealingOptions?) throws {
+        guard let options else { return }
+        if let file = options.keyFile {
+            let keys = try SealingKeys(file: file)
+            self.keys = keys
+            recipients = keys.recipients
+        }
+        for text in options.recipients {
+            let recipient = try SealRecipient(text)
+            if !recipients.contains(recipient) { recipients.append(recipient) }
+        }
+    }
+}
