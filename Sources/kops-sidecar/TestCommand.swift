@@ -54,7 +54,17 @@ struct TestRulesCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Only groups whose name matches.", valueName: "pattern"))
     var run: [String] = []
 
+    @Flag(help: "The files are rule files: tell when their alerts would have fired over stored samples.")
+    var againstHistory = false
+
+    @OptionGroup(title: "Against history") var backtest: BacktestOptions
+    @OptionGroup var listing: OutputOptions
+
     func run() async throws {
+        if againstHistory { return try await backtest.run(files, listing) }
+        if backtest.isGiven {
+            throw CommandFailure.unusable("--from, --to, --data-dir and --url need --against-history")
+        }
         var failed: [String] = []
         for file in files {
             print("Unit Testing:  \(file)")
@@ -90,6 +100,12 @@ struct TestRoutesCommand: AsyncParsableCommand {
             "Receivers that it should reach, comma-separated; exit status 1 where not.", valueName: "receivers"))
     var verifyReceivers: String?
 
+    @Option(
+        parsing: .unconditional,
+        help: "The moment, for mute and active time intervals: RFC 3339, Unix seconds, now, or -1h."
+    )
+    var at: String?
+
     func run() async throws {
         let config = try loadNotifications(file)
         var pairs: [(String, String)] = []
@@ -99,7 +115,18 @@ struct TestRoutesCommand: AsyncParsableCommand {
             pairs.append((String(parts[0]), String(parts[1]).trimmingQuotes))
         }
         let core = NotificationCore(config: config.alertmanager, now: 0)
-        let reached = core.receivers(of: Labels(pairs))
+        var reached = core.receivers(of: Labels(pairs))
+        if let at {
+            let moment = try parseTimeArgument(at, now: WallClock.system.nowMilliseconds())
+            let routes = core.routes(of: Labels(pairs), at: moment)
+            reached = []
+            for route in routes where route.mutedBy.isEmpty && !reached.contains(route.receiver) {
+                reached.append(route.receiver)
+            }
+            for route in routes where !route.mutedBy.isEmpty {
+                printError("\(route.receiver) is quiet at that time: \(route.mutedBy.joined(separator: ", "))")
+            }
+        }
         print(reached.joined(separator: ","))
         if let verifyReceivers, verifyReceivers != reached.joined(separator: ",") {
             throw CommandFailure.failed("WARNING: Expected receivers did not match resolved receivers.")

@@ -147,3 +147,92 @@ private func firing(_ labels: [(String, String)], from start: Int64 = 0, until e
         #expect(pipeline.advance(to: 87_000_000).count == 1)
     }
 }
+
+/// Two sidecars see the same alerts; one of them notifies.
+@Suite struct TakeoverTests {
+    private func pair() -> (leader: Pipeline, other: Pipeline) {
+        var other = Pipeline()
+        _ = other.core.handle(.leadership(false), now: 0)
+        return (Pipeline(), other)
+    }
+
+    @Test func whoDoesNotLeadTellsNobody() {
+        var (leader, other) = pair()
+        for alert in [firing([("alertname", "A")])] {
+            #expect(leader.post([alert]).isEmpty && other.post([alert]).isEmpty)
+        }
+        #expect(leader.advance(to: 1_000_000).count == 1)
+        #expect(other.advance(to: 1_000_000).isEmpty)
+    }
+
+    @Test func afterAWhileTheNewLeaderTrustsThatTheOldOneTold() {
+        var (_, other) = pair()
+        _ = other.post([firing([("alertname", "A")])])
+        #expect(other.advance(to: 600_000).isEmpty)
+        #expect(
+            other.core.handle(.leadership(true), now: 600_000).allSatisfy {
+                if case .deliver = $0 { false } else { true }
+            })
+        #expect(other.advance(to: 1_200_000).isEmpty, "no repeat of what was told long ago")
+        // It goes on from there: the end is told.
+        _ = other.post([firing([("alertname", "A")], until: 1_200_000)])
+        let told = other.advance(to: 1_800_000)
+        #expect(told.flatMap(\.alerts).map(\.resolved) == [true])
+    }
+
+    /// The old leader died in the moment of the flush: nobody knows whether it told, so it is told (again).
+    @Test func whatTheOldLeaderMayNotHaveToldIsTold() {
+        var (_, other) = pair()
+        _ = other.post([firing([("alertname", "A")])])
+        #expect(other.advance(to: 40_000).isEmpty)
+        var told: [Delivery] = []
+        for action in other.core.handle(.leadership(true), now: 40_000) {
+            if case .deliver(let delivery) = action { told.append(delivery) }
+        }
+        #expect(told.count == 1)
+        #expect(told.first?.alerts.map(\.resolved) == [false])
+    }
+
+    @Test func anEndThatTheOldLeaderMayNotHaveToldIsTold() {
+        var (_, other) = pair()
+        _ = other.post([firing([("alertname", "A")])])
+        #expect(other.advance(to: 300_000).isEmpty)
+        _ = other.post([firing([("alertname", "A")], until: 300_001)])
+        #expect(other.advance(to: 340_000).isEmpty)
+        var told: [Delivery] = []
+        for action in other.core.handle(.leadership(true), now: 340_000) {
+            if case .deliver(let delivery) = action { told.append(delivery) }
+        }
+        #expect(told.flatMap(\.alerts).map(\.resolved) == [true], "the end is told though it came before the takeover")
+    }
+
+    @Test func whoLosesTheLeaseStopsTelling() {
+        var pipeline = Pipeline()
+        _ = pipeline.core.handle(.leadership(false), now: 0)
+        _ = pipeline.post([firing([("alertname", "A")])])
+        #expect(pipeline.advance(to: 400_000).isEmpty)
+    }
+}
+
+@Suite struct SilenceNoteTests {
+    @Test func aSilenceThatStillSilencesIsNotedBeforeItEnds() throws {
+        var pipeline = Pipeline { $0.silenceExpiryNote = 600_000 }
+        let silence = Silence(
+            matchers: [LabelMatcher("alertname", equals: "S")], startsAt: 0, endsAt: 3_600_000, createdBy: "ana",
+            comment: "disk")
+        let idle = Silence(
+            matchers: [LabelMatcher("alertname", equals: "Nothing")], startsAt: 0, endsAt: 3_600_000, createdBy: "bo",
+            comment: "")
+        _ = try pipeline.core.setSilence(silence, newID: { "one" }, now: 0)
+        _ = try pipeline.core.setSilence(idle, newID: { "two" }, now: 0)
+        _ = pipeline.post([firing([("alertname", "S")])])
+        #expect(pipeline.advance(to: 2_900_000).isEmpty)
+        let told = pipeline.advance(to: 3_400_000)
+        #expect(told.flatMap(\.alerts).map { $0.alert.labels["silence"] } == ["one"])
+        #expect(told.first?.alerts.first?.alert.annotations["comment"] == "disk")
+        // Afterwards the note ends, and what was silenced is told.
+        let after = pipeline.advance(to: 4_600_000).flatMap(\.alerts)
+        #expect(after.contains { $0.alert.labels["alertname"] == "S" && !$0.resolved })
+        #expect(after.contains { $0.alert.labels["alertname"] == "SilenceExpiresSoon" && $0.resolved })
+    }
+}

@@ -285,7 +285,7 @@ package struct NotificationCore {
     }
 
     /// The intervals that keep a route quiet now.
-    private func mutedBy(_ node: RouteNode, _ now: Int64) -> [String] {
+    func mutedBy(_ node: RouteNode, _ now: Int64) -> [String] {
         if !node.activeTimeIntervals.isEmpty,
             !node.activeTimeIntervals.contains(where: { windows[$0]?.contains(now) ?? false })
         {

@@ -15,6 +15,15 @@ package struct AlertView: Sendable {
     }
 }
 
+/// A route that takes an alert.
+package struct ReachedRoute: Sendable {
+    package var receiver: String
+    package var key: String
+    package var groupLabels: Labels
+    /// The time intervals that keep it quiet.
+    package var mutedBy: [String]
+}
+
 /// Alerts that are notified together.
 package struct AlertGroupView: Sendable {
     package var labels: Labels
@@ -57,6 +66,16 @@ extension NotificationCore {
 
     package func silenceList(now: Int64) -> [Silence] { silences.sorted(now: now) }
     package func silence(_ id: String) -> Silence? { silences.all[id] }
+
+    /// The routes that labels reach at a time, in order, and the time intervals that keep each quiet then.
+    package func routes(of labels: Labels, at now: Int64) -> [ReachedRoute] {
+        routes.matching(labels).map { index in
+            let node = routes.nodes[index]
+            return ReachedRoute(
+                receiver: node.receiver, key: node.key, groupLabels: node.groupLabels(labels),
+                mutedBy: mutedBy(node, now))
+        }
+    }
 
     /// The receivers that labels reach, in order, each once.
     package func receivers(of labels: Labels) -> [String] {

@@ -8,6 +8,8 @@ import PromQL
 package final class RuleGroup: Sendable {
     package let definition: RuleGroupDefinition
     private let environment: RuleEnvironment
+    /// Rules that may be evaluated side by side, one set after the other.
+    let stages: [[Int]]
     private let work: Lock<Work>
     private let published: Lock<RuleGroupStatus>
 
@@ -23,6 +25,7 @@ package final class RuleGroup: Sendable {
     package init(_ definition: RuleGroupDefinition, _ environment: RuleEnvironment) {
         self.definition = definition
         self.environment = environment
+        stages = RuleStages(definition.rules).stages
         work = Lock(
             Work(
                 tables: definition.rules.map { _ in AlertTable() },
@@ -52,15 +55,66 @@ package final class RuleGroup: Sendable {
         }
     }
 
-    /// Evaluates every rule as of `time` (milliseconds since 1970 UTC). Blocks.
+    /// What a rule's expression yields, found beforehand.
+    typealias Vectors = [Int: Result<[VectorSample], any Error>]
+
+    /// Evaluates every rule as of `time` (milliseconds since 1970 UTC), one after the other. Blocks.
     package func evaluate(at time: Int64) {
+        let start = monotonicNanoseconds()
+        let samples = evaluate(Array(definition.rules.indices), at: time, vectors: [:])
+        finish(time, start, samples)
+    }
+
+    /// The same with the queries of independent rules side by side on the pool; what they yield is taken in the rules'
+    /// order, so that the outcome is the same.
+    func evaluateSideBySide(at time: Int64, on pool: WorkerPool) async throws {
+        if stages.allSatisfy({ $0.count < 2 }) {
+            try await pool.run { self.evaluate(at: time) }
+            return
+        }
         let start = monotonicNanoseconds()
         let at = time - definition.queryOffset
         var samples = 0
-        work.withLock { work in
-            for i in definition.rules.indices {
-                samples += evaluateRule(i, at: at, &work)
+        for stage in stages {
+            let vectors = await withTaskGroup(of: (Int, Result<[VectorSample], any Error>).self) { group in
+                for i in stage {
+                    group.addTask { [self] in
+                        do {
+                            let found = try await pool.run { [self] in
+                                try environment.vector(definition.rules[i].expr, at: at).samples
+                            }
+                            return (i, .success(found))
+                        } catch {
+                            return (i, .failure(error))
+                        }
+                    }
+                }
+                var out: Vectors = [:]
+                for await (i, found) in group { out[i] = found }
+                return out
             }
+            samples += try await pool.run { self.evaluate(stage, at: time, vectors: vectors) }
+        }
+        let total = samples
+        try await pool.run { self.finish(time, start, total) }
+    }
+
+    /// Evaluates some of the rules in order; those that `vectors` holds are not queried. How many samples they yielded.
+    func evaluate(_ rules: [Int], at time: Int64, vectors: Vectors) -> Int {
+        let at = time - definition.queryOffset
+        return work.withLock { work in
+            rules.reduce(0) { $0 + evaluateRule($1, at: at, vectors[$1], &work) }
+        }
+    }
+
+    /// Whether evaluating a rule whose expression yields nothing would change nothing.
+    func isQuiet(_ rule: Int) -> Bool {
+        work.withLock { $0.tables[rule].active.isEmpty && $0.written[rule].isEmpty }
+    }
+
+    private func finish(_ time: Int64, _ start: Int64, _ samples: Int) {
+        let at = time - definition.queryOffset
+        work.withLock { work in
             if !work.orphans.isEmpty {
                 write([], ended: work.orphans, at: at, rule: "")
                 work.orphans = []
@@ -109,7 +163,9 @@ package final class RuleGroup: Sendable {
 
     // MARK: One rule
 
-    private func evaluateRule(_ i: Int, at time: Int64, _ work: inout Work) -> Int {
+    private func evaluateRule(
+        _ i: Int, at time: Int64, _ vector: Result<[VectorSample], any Error>?, _ work: inout Work
+    ) -> Int {
         let rule = definition.rules[i]
         let start = monotonicNanoseconds()
         let labels = [("rule_group", definition.key)]
@@ -121,10 +177,10 @@ package final class RuleGroup: Sendable {
         do {
             let written: [(labels: Labels, value: Double, histogram: NativeHistogram?)]
             switch rule.kind {
-            case .record: written = try record(rule, at: time)
+            case .record: written = try record(rule, vector, at: time)
             case .alert(let hold, let keepFiringFor, let annotations):
                 written = try alert(
-                    rule, hold: hold, keepFiringFor: keepFiringFor, annotations: annotations, at: time,
+                    rule, vector, hold: hold, keepFiringFor: keepFiringFor, annotations: annotations, at: time,
                     &work.tables[i])
                 send(&work.tables[i], rule, at: time)
             }
@@ -156,8 +212,10 @@ package final class RuleGroup: Sendable {
 
     private typealias Written = (labels: Labels, value: Double, histogram: NativeHistogram?)
 
-    private func record(_ rule: RuleDefinition, at time: Int64) throws -> [Written] {
-        let (samples, _) = try environment.vector(rule.expr, at: time)
+    private func record(_ rule: RuleDefinition, _ vector: Result<[VectorSample], any Error>?, at time: Int64) throws
+        -> [Written]
+    {
+        let samples = try vector?.get() ?? environment.vector(rule.expr, at: time).samples
         var seen: Set<Labels> = []
         var written: [Written] = []
         for sample in samples {
@@ -180,10 +238,11 @@ package final class RuleGroup: Sendable {
     }
 
     private func alert(
-        _ rule: RuleDefinition, hold: Int64, keepFiringFor: Int64, annotations: Labels, at time: Int64,
+        _ rule: RuleDefinition, _ vector: Result<[VectorSample], any Error>?, hold: Int64, keepFiringFor: Int64,
+        annotations: Labels, at time: Int64,
         _ table: inout AlertTable
     ) throws -> [Written] {
-        let (samples, _) = try environment.vector(rule.expr, at: time)
+        let samples = try vector?.get() ?? environment.vector(rule.expr, at: time).samples
         var found: [Labels: ActiveAlert] = [:]
         for sample in samples {
             let template = RuleTemplate(

@@ -114,7 +114,7 @@ package final class RuleManager: Sendable {
                 }
                 let at = next
                 do {
-                    try await WorkerPool.shared.run { group.evaluate(at: at) }
+                    try await group.evaluateSideBySide(at: at, on: .shared)
                 } catch {
                     environment.log.warning(
                         "a rule group was not evaluated",

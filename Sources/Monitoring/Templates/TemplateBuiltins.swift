@@ -68,8 +68,8 @@ let builtins: [String: TemplateFunctions.Function] = [
         }
     },
     "html": { .string(htmlEscaped(goPrint($0))) },
-    "js": { .string(String(goQuoted(goPrint($0)).dropFirst().dropLast())) },
-    "urlquery": { .string(formEscaped(goPrint($0))) },
+    "js": { .string(scriptEscaped(goPrint($0))) },
+    "urlquery": { .string(percentEncoded(goPrint($0), spaceAsPlus: true)) },
     "eq": { arguments in
         let first = try argument(arguments, 0)
         guard arguments.count > 1 else { throw TemplateProblem("missing argument for comparison") }
@@ -159,4 +159,19 @@ private func compare(_ a: TemplateValue, _ b: TemplateValue, ordered: Bool = fal
     case (.time(let x, _), .time(let y, _)): return x < y ? -1 : x > y ? 1 : 0
     default: throw TemplateProblem("incompatible types for comparison")
     }
+}
+
+/// For a text within a script's quotes: quotes and backslashes escaped, and what could end or open markup as `\u003C`.
+private func scriptEscaped(_ text: String) -> String {
+    var out = ""
+    for scalar in text.unicodeScalars {
+        switch scalar {
+        case "\\", "'", "\"": out += "\\" + String(Character(scalar))
+        case "<", ">", "&", "=", "\u{0}"..."\u{1f}", "\u{2028}", "\u{2029}":
+            let digits = String(scalar.value, radix: 16, uppercase: true)
+            out += "\\u" + String(repeating: "0", count: 4 - digits.utf8.count) + digits
+        default: out.unicodeScalars.append(scalar)
+        }
+    }
+    return out
 }

@@ -203,6 +203,11 @@ struct TemplateEvaluator {
             return
         }
         for (key, value) in elements {
+            // An empty body has no steps of its own.
+            steps += 1
+            if steps > TemplateSet.maxSteps {
+                throw fail(pipeline.line, "takes more than \(TemplateSet.maxSteps) steps")
+            }
             let scope = variables.count
             switch pipeline.variables.count {
             case 1: bind(pipeline, 0, value)
