@@ -23,6 +23,7 @@ package struct SidecarConfig: Sendable {
     package var etcd = EtcdOptions()
     package var etcdIsNamed = false
     package var backup: BackupOptions?
+    package var upgrade: UpgradeConfig?
     package var notifications: NotificationsConfig?
     /// External Alertmanagers that get every alert too.
     package var alerting: AlertingConfig?
@@ -99,6 +100,7 @@ extension SidecarConfig {
         etcdIsNamed = root.has("etcd")
         backup = decodeBackupConfig(
             root.section("backup"), cluster: cluster.name, workDirectory: storage.path, issues)
+        upgrade = decodeUpgradeConfig(root.section("upgrade"))
         decodeRuleFiles(root, issues)
         decodeNotificationSections(root, issues)
         alerting = decodeAlertingConfig(root.section("alerting"))
@@ -121,7 +123,6 @@ extension SidecarConfig {
         ("tracing", "this program sends no traces"),
         ("otlp", "metrics are taken by scraping"),
         ("certificates", "renew with `kubeadm certs renew` in this version"),
-        ("upgrade", "upgrade with kubeadm in this version"),
     ]
 
     /// Keys of `global` that change nothing here, so that an existing file is taken as it is.

@@ -1,0 +1,101 @@
+import FoundationEssentials
+import Glibc
+import Platform
+
+/// Where a run is written down before each of its steps.
+package protocol UpgradeJournal: Sendable {
+    /// Nil where no run was ever begun.
+    func load() throws -> UpgradeRun?
+    /// Durable when it returns.
+    func save(_ run: UpgradeRun) throws
+    /// What another process asked of the run since the last call.
+    func takeRequest() -> UpgradeMachine.Request?
+}
+
+/// `upgrade.json` in the data directory; beside it `upgrade.lock`, held by whoever is at the run, and `upgrade.request` from
+/// whoever wants it to pause or abort. Earlier runs are kept as `upgrade-<time>.json`. Thread-safe.
+package struct FileUpgradeJournal: UpgradeJournal {
+    private let directory: String
+    private static let keptRuns = 20
+
+    package init(directory: String) { self.directory = directory }
+
+    private var path: String { FileSystem.resolve("upgrade.json", in: directory) }
+    private var requestPath: String { FileSystem.resolve("upgrade.request", in: directory) }
+
+    package func load() throws -> UpgradeRun? {
+        guard FileSystem.exists(path) else { return nil }
+        let bytes = try FileSystem.read(path, maxBytes: 32 << 20)
+        let run: UpgradeRun
+        do {
+            run = try JSONDecoder().decode(UpgradeRun.self, from: Data(bytes))
+        } catch {
+            throw UpgradeError(.state, "\(path) is no journal of an upgrade that this version reads: \(error)")
+        }
+        guard run.formatVersion == UpgradeRun.formatVersion else {
+            throw UpgradeError(
+                .state,
+                "\(path) has format version \(run.formatVersion), this version reads \(UpgradeRun.formatVersion)")
+        }
+        return run
+    }
+
+    package func save(_ run: UpgradeRun) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        try FileSystem.makeDirectories(directory)
+        try AtomicFile.write(Array(try encoder.encode(run)), to: path, mode: 0o600)
+    }
+
+    /// Puts a run that is over aside, so that the next one may begin.
+    package func archive() throws {
+        guard let old = try load() else { return }
+        let stamp = formatRFC3339(old.startedAt, fraction: false).filter { $0 != "-" && $0 != ":" }
+        try FileSystem.rename(path, to: FileSystem.resolve("upgrade-\(stamp).json", in: directory))
+        for past in FileSystem.glob(FileSystem.resolve("upgrade-*.json", in: directory)).dropLast(Self.keptRuns) {
+            try FileSystem.removeFile(past)
+        }
+    }
+
+    package func ask(_ request: UpgradeMachine.Request) throws {
+        try AtomicFile.write(Array(request.rawValue.utf8), to: requestPath, mode: 0o600)
+    }
+
+    package func takeRequest() -> UpgradeMachine.Request? {
+        guard FileSystem.exists(requestPath) else { return nil }
+        let text = try? FileSystem.readText(requestPath, maxBytes: 100)
+        try? FileSystem.removeFile(requestPath)
+        return text.flatMap { UpgradeMachine.Request(rawValue: $0.filter { !$0.isWhitespace }) }
+    }
+
+    /// Takes the lock for the life of the returned object. Throws where another process is at the run.
+    package func lock() throws -> UpgradeLock {
+        try FileSystem.makeDirectories(directory)
+        return try UpgradeLock(path: FileSystem.resolve("upgrade.lock", in: directory))
+    }
+
+    /// Whether some process is at the run.
+    package var isLocked: Bool { (try? lock()) == nil }
+}
+
+/// A lock file held while the object lives; the kernel lets go of it when the process ends, however it ends.
+package final class UpgradeLock: Sendable {
+    private let descriptor: Int32
+
+    init(path: String) throws {
+        // Not yet a member: an initialiser that throws with all members set runs deinit, which closes too.
+        let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw FileError("open", path) }
+        guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
+            let code = errno
+            close(file)
+            if code == EWOULDBLOCK {
+                throw UpgradeError(.state, "another process is at this upgrade: it holds \(path)")
+            }
+            throw FileError("lock", path, code)
+        }
+        descriptor = file
+    }
+
+    deinit { close(descriptor) }
+}
