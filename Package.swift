@@ -106,7 +106,7 @@ let package = Package(
             dependencies: ["Monitoring", "MetricModel", "PromQL", "Platform", "Kubernetes", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
-            name: "ClusterOpsTests", dependencies: ["ClusterOps", "Etcd", "Platform"],
+            name: "ClusterOpsTests", dependencies: ["ClusterOps", "Etcd", "Kubernetes", "Platform", "TestSupport"],
             exclude: ["Destinations/s3server.py"], swiftSettings: strict),
         .testTarget(
             name: "KopsSidecarTests",

@@ -1,6 +1,7 @@
 import ArgumentParser
 import ClusterOps
 import FoundationEssentials
+import KopsSidecar
 import Platform
 
 extension Finding.Severity: ExpressibleByArgument {}
@@ -18,11 +19,16 @@ struct DoctorCommand: AsyncParsableCommand {
     @Option(help: "Show findings of this severity and above.")
     var show = Finding.Severity.info
 
+    @Option(help: ArgumentHelp("Who asks the cluster's API.", valueName: "file"))
+    var kubeconfig = "/etc/kubernetes/admin.conf"
+
+    @Flag(help: "Look at this machine alone.")
+    var hostOnly = false
+
     @OptionGroup var listing: OutputOptions
 
     func run() async throws {
-        let facts = try await WorkerPool.blocking.run { HostFactsReader().read() }
-        let report = Doctor.examine(facts)
+        let report = try await examineNode(kubeconfig: hostOnly ? nil : kubeconfig)
         if listing.output == .table {
             printTable(report)
         } else {

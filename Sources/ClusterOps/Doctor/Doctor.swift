@@ -13,6 +13,16 @@ package enum Doctor {
         report.sort()
         return report
     }
+
+    /// The machine and its cluster. `now` in milliseconds since 1970 UTC.
+    package static func examine(_ facts: HostFacts, cluster: ClusterFacts, now: Int64) -> DoctorReport {
+        var report = examine(facts)
+        report.checks += ClusterChecks.all.count
+        report.findings += ClusterChecks.all.flatMap { $0(cluster, now) }
+        report.notes += cluster.notes
+        report.sort()
+        return report
+    }
 }
 
 extension DoctorReport {

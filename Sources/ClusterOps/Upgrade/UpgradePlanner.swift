@@ -172,6 +172,8 @@ package struct UpgradePlanner: Sendable {
         }
         let (offers, complaints) = await kubeadmPlan(first: first, nodes: nodes, target: target)
         warnings += complaints
+        // kubeadm offers every series it knows of; wanted is the way to the target.
+        let wanted = offers.first { $0.components.contains { KubernetesVersion($0.new) == target } }
 
         let plan = UpgradePlan(
             cluster: clusterName, current: current, target: target,
@@ -182,7 +184,8 @@ package struct UpgradePlanner: Sendable {
                     target: target.description, isReady: node.isReady, isCordoned: node.isUnschedulable,
                     package: facts[node.name]?.packages["kubelet"] ?? "",
                     evictedPods: planned[node.name]?.evicted.count ?? 0)
-            }, obstacles: obstacles, warnings: warnings, budgets: told, deprecatedAPIs: deprecated, kubeadm: offers,
+            }, obstacles: obstacles, warnings: warnings, budgets: told, deprecatedAPIs: deprecated,
+            kubeadm: wanted.map { [$0] } ?? offers,
             order: visits.filter { !$0.node.isEmpty }.map { "\($0.group) \($0.node)" })
         let now = context.pacing.now()
         let run = UpgradeRun(

@@ -24,6 +24,7 @@ package struct SidecarConfig: Sendable {
     package var etcdIsNamed = false
     package var backup: BackupOptions?
     package var upgrade: UpgradeConfig?
+    package var doctor: DoctorConfig?
     package var notifications: NotificationsConfig?
     /// External Alertmanagers that get every alert too.
     package var alerting: AlertingConfig?
@@ -101,6 +102,7 @@ extension SidecarConfig {
         backup = decodeBackupConfig(
             root.section("backup"), cluster: cluster.name, workDirectory: storage.path, issues)
         upgrade = decodeUpgradeConfig(root.section("upgrade"))
+        doctor = decodeDoctorConfig(root.section("doctor"))
         decodeRuleFiles(root, issues)
         decodeNotificationSections(root, issues)
         alerting = decodeAlertingConfig(root.section("alerting"))

@@ -58,6 +58,8 @@ package final class SidecarService: Sendable {
     let current: Lock<Current>
     private let supervisor: ServiceManager
     private let certificates = CertificateInventory()
+    let upgrade: UpgradeService
+    let examined = Lock<DoctorReport?>(nil)
     private let reloads = AsyncLock()
 
     /// Loads the configuration and opens the store. Nothing is scraped or listened on before `run`.
@@ -144,6 +146,7 @@ package final class SidecarService: Sendable {
         self.log = log
         self.http = http
         self.queries = queries
+        upgrade = UpgradeService(config, metrics: metrics, log: log, firing: firingAlerts(rules))
         supervisor = ServiceManager(environment: processEnvironment())
         current = Lock(Current(config: config, reloadedAt: clock.nowMilliseconds()))
         self.engine = engine
@@ -182,7 +185,9 @@ package final class SidecarService: Sendable {
         outlets.sender.apply(config.alerting ?? AlertingConfig())
         rules.apply(
             config.ruleGroups, externalLabels: config.global.externalLabels, externalURL: Self.externalURL(config.http))
-        jobs.apply(try backupJobs(backup, config.backup) + etcdJobs(config.etcd))
+        upgrade.apply(config)
+        jobs.apply(
+            try backupJobs(backup, config.backup) + etcdJobs(config.etcd) + upgradeJobs(config) + doctorJobs(config))
         current.withLock {
             $0.config = config
             $0.backup = backup
@@ -314,6 +319,7 @@ package final class SidecarService: Sendable {
                             await etcdMonitor(metrics) { self.current.withLock { $0.config } }.run()
                         }),
                     .init(service: Part("log of changes") { [self] in await followChanges() }),
+                    .init(service: Part("upgrade") { [self] in await goOnWithUpgrade() }),
                     .init(service: Part("housekeeping") { [self] in await housekeeping() }),
                     .init(service: server),
                 ],
@@ -402,7 +408,7 @@ package final class SidecarService: Sendable {
             + KopsRoutes(
                 jobs: jobs, certificates: certificates, backups: { [current] in current.withLock { $0.backup } }
             ).routes
-            + status.routes + pageRoutes()
+            + UpgradeRoutes(upgrade, jobs: jobs).routes + doctorRoutes() + status.routes + pageRoutes()
     }
 }
 

@@ -140,18 +140,14 @@ private func backupProblem(_ options: BackupOptions?, maxAge: Int64) async -> St
     guard let options else { return "no backups are configured: there would be nothing to go back to" }
     var newest: Int64 = 0
     var problems: [String] = []
-    do {
-        for destination in try makeDestinations(options) {
-            do {
-                let entries = try await BackupCatalogue.read(destination, cluster: options.cluster)
-                let good = entries.filter { $0.isGood && $0.manifest?.verified != nil }
-                newest = max(newest, good.map(\.name.time).max() ?? 0)
-            } catch {
-                problems.append("\(destination.name): \(error)")
-            }
+    for destination in makeDestinations(options) {
+        do {
+            let entries = try await BackupCatalogue.read(destination, cluster: options.cluster)
+            let good = entries.filter { $0.isGood && $0.manifest?.verified != nil }
+            newest = max(newest, good.map(\.name.time).max() ?? 0)
+        } catch {
+            problems.append("\(destination.name): \(error)")
         }
-    } catch {
-        problems.append("\(error)")
     }
     let why = problems.isEmpty ? "" : " (\(problems.joined(separator: "; ")))"
     guard newest > 0 else { return "there is no verified backup: make one with kops-sidecar backup now\(why)" }
