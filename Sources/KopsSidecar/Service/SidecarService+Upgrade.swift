@@ -6,10 +6,13 @@ import Platform
 extension SidecarService {
     func upgradeJobs(_ config: SidecarConfig) -> [Job] { config.upgrade == nil ? [] : [upgrade.job] }
 
-    /// A run that this service was at when it ended goes on.
+    /// A run that this service was at when it ended goes on. Returns when the task is cancelled.
     func goOnWithUpgrade() async {
-        guard (try? await WorkerPool.blocking.run { [upgrade] in upgrade.isUnfinished }) ?? false else { return }
-        _ = try? await jobs.trigger(UpgradeService.jobName)
+        if (try? await WorkerPool.blocking.run { [upgrade] in upgrade.isUnfinished }) ?? false {
+            _ = try? await jobs.trigger(UpgradeService.jobName)
+        }
+        // A part that ends would end the service.
+        while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
     }
 }
 
