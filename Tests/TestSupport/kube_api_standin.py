@@ -37,6 +37,7 @@ KINDS = [  # group, versions from 1.22 on, versions of 1.20, plural, kind, names
     ("", ["v1"], ["v1"], "serviceaccounts", "ServiceAccount", True),
     ("", ["v1"], ["v1"], "persistentvolumeclaims", "PersistentVolumeClaim", True),
     ("", ["v1"], ["v1"], "persistentvolumes", "PersistentVolume", False),
+    ("", ["v1"], ["v1"], "resourcequotas", "ResourceQuota", True),
     ("apps", ["v1"], ["v1"], "deployments", "Deployment", True),
     ("apps", ["v1"], ["v1"], "daemonsets", "DaemonSet", True),
     ("apps", ["v1"], ["v1"], "statefulsets", "StatefulSet", True),

@@ -7,6 +7,18 @@ import Platform
 package struct ClusterConfig: Sendable, Equatable {
     package var name = "kubernetes"
     package var kubeconfig = "/etc/kubernetes/admin.conf"
+    /// Milliseconds; nil: not collected.
+    package var objectsInterval: Int64?
+    package var metricsServerInterval: Int64?
+
+    /// What is collected of the cluster; nil: nothing.
+    var collector: ClusterCollectorOptions? {
+        if objectsInterval == nil, metricsServerInterval == nil { return nil }
+        var options = ClusterCollectorOptions(kubeconfig: kubeconfig)
+        options.objectsInterval = objectsInterval
+        options.metricsServerInterval = metricsServerInterval
+        return options
+    }
 }
 
 /// The whole configuration file with what it names: rule files, the notifications' file, the web configuration file.
@@ -207,18 +219,25 @@ private func decodeClusterConfig(_ section: ConfigSection?) -> ClusterConfig {
     {
         section.issues.add(at, "cluster.name is part of file names: letters, digits, '.', '_' and '-', at most 100")
     }
-    config.kubeconfig = section.string("kubeconfig") ?? config.kubeconfig
-    for (key, what) in [("metrics_server", "metrics-server"), ("objects", "cluster objects")] {
-        guard let part = section.section(key) else { continue }
-        if part.bool("enabled") ?? true {
-            part.issues.add(
-                part.node, "cluster.\(key): \(what) cannot be collected in this version; say enabled: false")
-        }
-        _ = part.duration("interval")
-        part.finish()
-    }
+    config.kubeconfig =
+        section.string("kubeconfig").map { resolvePath($0, relativeTo: section.node.file) } ?? config.kubeconfig
+    config.objectsInterval = decodeCollected(section.section("objects"), section.isNull("objects"))
+    config.metricsServerInterval = decodeCollected(
+        section.section("metrics_server"), section.isNull("metrics_server"))
     section.finish()
     return config
+}
+
+/// `{enabled: true, interval: 30s}`: the interval in milliseconds, nil where it is not collected.
+private func decodeCollected(_ section: ConfigSection?, _ isNull: Bool) -> Int64? {
+    guard let section else { return isNull ? 30_000 : nil }
+    let enabled = section.bool("enabled") ?? true
+    let interval = section.duration("interval") ?? 30_000
+    if interval < 1000, let node = section.node("interval") {
+        section.issues.add(node, "\(node.path) must be at least 1s")
+    }
+    section.finish()
+    return enabled ? max(1000, interval) : nil
 }
 
 private func isNameByte(_ byte: UInt8) -> Bool {

@@ -48,6 +48,7 @@ package final class SidecarService: Sendable {
     let log: Logger
     private let store: Store
     private let scraper: ScrapeManager
+    private let collector: ClusterCollector
     private let rules: RuleManager
     let jobs: JobRunner
     private let notifications: NotificationService
@@ -120,6 +121,7 @@ package final class SidecarService: Sendable {
         }
         let external = Lock(config.global.externalLabels)
         let clusters = makeClusterHub(clock: clock, metrics: metrics, log: log)
+        collector = ClusterCollector(hub: clusters, appender: store, clock: clock, metrics: metrics, log: log)
         let discovery = DiscoveryEnvironment(
             client: http, clock: clock, log: log, metrics: metrics, clusters: clusters,
             parseTargets: { try parseTargetGroups($0, file: $1) })
@@ -178,6 +180,7 @@ package final class SidecarService: Sendable {
         let backup = try makeBackupService(config)
         for warning in config.warnings { log.warning("configuration", metadata: ["finding": "\(warning)"]) }
         scraper.apply(config.scrapeConfigs)
+        collector.apply(config.cluster.collector)
         external.withLock { $0 = config.global.externalLabels }
         let notify = try config.effectiveNotifications()
         notifications.apply(
@@ -310,6 +313,7 @@ package final class SidecarService: Sendable {
                 services: [
                     .init(service: Part("store") { [store] in try await store.run() }),
                     .init(service: Part("scraper") { [scraper] in try await scraper.run() }),
+                    .init(service: Part("cluster") { [collector] in await collector.run() }),
                     .init(service: Part("rules") { [rules] in try await rules.run() }),
                     .init(service: Part("notifications") { [notifications] in try await notifications.run() }),
                     .init(service: Part("alertmanagers") { [outlets] in try await outlets.sender.run() }),
