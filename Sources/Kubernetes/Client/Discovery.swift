@@ -20,7 +20,7 @@ package struct ServerVersion: Sendable, Hashable, Codable, CustomStringConvertib
     }
 }
 
-/// What a server offers of an API group, remembered for a while.
+/// What a server offers (versions of a group, resources of a version), remembered for a while.
 struct ServedGroup {
     var versions: [String]
     var askedAt: Int64
@@ -62,6 +62,16 @@ extension KubernetesClient {
         return versions
     }
 
+    /// The plural names of what a version of a group has. Asked once in ten minutes.
+    private func servedResources(group: String, version: String) async throws(KubernetesError) -> [String] {
+        let path = "/apis/\(escapeQuery(group))/\(escapeQuery(version))"
+        let now = monotonicNanoseconds()
+        if let known = served.withLock({ $0[path] }), now - known.askedAt < 600_000_000_000 { return known.versions }
+        let names = try decode(APIResourceList.self, try await send("GET", path)).resources.map(\.name)
+        served.withLock { $0[path] = ServedGroup(versions: names, askedAt: now) }
+        return names
+    }
+
     /// Forgets what the server offers: after an upgrade, or where a path that was there is gone.
     package func forgetServedVersions() { served.withLock { $0.removeAll() } }
 
@@ -71,8 +81,13 @@ extension KubernetesClient {
             return resource.versions.first ?? "v1"
         }
         let offered = try await servedVersions(group: resource.group)
-        if let common = resource.versions.first(where: offered.contains) { return common }
         if offered.isEmpty { return first }
+        for version in resource.versions where offered.contains(version) {
+            // A version of the group need not have every kind: Kubernetes 1.20 has Jobs in batch/v1, CronJobs not.
+            if try await servedResources(group: resource.group, version: version).contains(resource.name) {
+                return version
+            }
+        }
         throw KubernetesError(
             .notFound,
             "the server offers \(resource.group) as \(offered.joined(separator: ", ")), of which none is known here")

@@ -297,6 +297,8 @@ package func expositionValue(_ text: UnsafeRawBufferPointer) -> Double? {
 private let exactPowers: [Double] = (0...22).map { pow(10, Double($0)) }
 
 private func slowValue(_ text: UnsafeRawBufferPointer) -> Double? {
+    // The expositions know no hexadecimal numbers and no digits apart, which Go's parser otherwise would take.
+    if text.contains(where: { $0 | 0x20 == UInt8(ascii: "p") || $0 == UInt8(ascii: "_") }) { return nil }
     guard !text.isEmpty, text.count < 400 else { return nil }
     switch String(decoding: text, as: UTF8.self).lowercased() {
     case "nan": return Double(bitPattern: normalNaNBits)

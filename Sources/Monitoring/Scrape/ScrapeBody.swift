@@ -6,6 +6,13 @@ struct ScrapeFailure: Error, CustomStringConvertible {
     let description: String
 }
 
+/// A body that broke a limit or the format, and what had been read of it by then.
+struct FailedBody: Error, CustomStringConvertible {
+    let counts: ScrapeCounts
+    let reason: any Error
+    var description: String { "\(reason)" }
+}
+
 /// What one body brought.
 struct ScrapeCounts {
     var scraped = 0
@@ -74,7 +81,6 @@ struct ScrapeBody {
                 // As if nothing had come: every series of the scrape before ends.
                 cache.begin()
                 scratch.removeAll()
-                counts.kept = 0
                 counts.added = 0
                 for index in cache.entries.indices where cache.entries[index].seen + 2 == cache.scrape {
                     markEnd(index, time, scratch)
@@ -91,7 +97,7 @@ struct ScrapeBody {
         }
         try store(appender, &counts, scratch)
         cache.sweep()
-        if let failure { throw failure }
+        if let failure { throw FailedBody(counts: counts, reason: failure) }
         return counts
     }
 
@@ -120,8 +126,19 @@ struct ScrapeBody {
                 let index: Int
                 if let known = cache.entry(text, at: range.lowerBound) {
                     index = known
+                } else if isOverLimit(counts) {
+                    // Only counted, as Prometheus does, and not made known to the store.
+                    counts.scraped += 1
+                    if try storedLabels(text, parser.line) != nil { counts.kept += 1 }
+                    continue
                 } else {
-                    index = try learn(text, at: range.lowerBound, parser.line, appender)
+                    do {
+                        index = try learn(text, at: range.lowerBound, parser.line, appender)
+                    } catch let broken as ScrapeFailure {
+                        // The series that broke a limit counts as scraped.
+                        counts.scraped += 1
+                        throw broken
+                    }
                     counts.added += cache.entries[index].ref == 0 ? 0 : 1
                 }
                 try take(index, value, stamp, time, &counts, scratch)
@@ -134,9 +151,16 @@ struct ScrapeBody {
                     unescapedHelp(string(bytes, help))
             case .unit(let metric, let unit):
                 metadata[string(bytes, metric), default: MetricMetadata(type: "unknown")].unit = string(bytes, unit)
-            case .end: return
+            case .end:
+                if isOverLimit(counts) { throw ScrapeFailure(description: "sample limit exceeded") }
+                return
             }
         }
+    }
+
+    @inline(__always)
+    private func isOverLimit(_ counts: ScrapeCounts) -> Bool {
+        config.limits.samples > 0 && counts.kept > config.limits.samples
     }
 
     @inline(__always)
@@ -150,9 +174,8 @@ struct ScrapeBody {
         let ref = cache.entries[index].ref
         if ref == 0 { return }
         counts.kept += 1
-        if config.limits.samples > 0, counts.kept > config.limits.samples {
-            throw ScrapeFailure(description: "sample limit exceeded")
-        }
+        // Read on to its end, so that the count is right; nothing of it will be stored.
+        if isOverLimit(counts) { return }
         // A series given twice in one body: the store would call the second a duplicate; with a time of its own it may stand.
         if !first, stamp == nil {
             counts.outcome.duplicate += 1
@@ -219,7 +242,8 @@ struct ScrapeBody {
             if limits.labelValueLength > 0, value.utf8.count > limits.labelValueLength {
                 throw ScrapeFailure(
                     description: "label_value_length_limit exceeded (metric: \(name), label name: \(label), "
-                        + "value length: \(value.utf8.count), limit: \(limits.labelValueLength))")
+                        + "value: \"\(value.prefix(50))\", length: \(value.utf8.count), limit: \(limits.labelValueLength))"
+                )
             }
         }
     }

@@ -98,6 +98,7 @@ final class ScrapeLoop: Sendable {
                     counts = try ingest(fetched, &work.body, at: time)
                 } catch {
                     problem = "\(error)"
+                    if let failed = error as? FailedBody { counts = failed.counts }
                 }
                 let total = max(seconds, Double(monotonicNanoseconds() - begin) / 1e9)
                 do {
@@ -161,7 +162,7 @@ final class ScrapeLoop: Sendable {
             ("Accept", acceptHeader(config.scrapeProtocols)), ("User-Agent", environment.userAgent),
             ("X-Prometheus-Scrape-Timeout-Seconds", formatFloat(seconds)),
         ]
-        if asksForCompression { request.headers.append(("Accept-Encoding", "gzip")) }
+        request.headers.append(("Accept-Encoding", asksForCompression ? "gzip" : "identity"))
         let response: HTTPResponse
         do {
             response = try await environment.client.send(try await authorizer.prepare(request))
@@ -170,7 +171,11 @@ final class ScrapeLoop: Sendable {
             case .timeout:
                 throw ScrapeFailure(description: "Get \"\(redactURL(target.url))\": context deadline exceeded")
             case .bodyTooLarge: throw ScrapeFailure(description: "body size limit exceeded")
-            default: throw ScrapeFailure(description: "Get \"\(redactURL(target.url))\": \(error.message)")
+            default:
+                let url = redactURL(target.url)
+                let detail =
+                    error.message.hasPrefix(url + ": ") ? String(error.message.dropFirst(url.count + 2)) : error.message
+                throw ScrapeFailure(description: "Get \"\(url)\": \(detail)")
             }
         }
         guard response.status == 200 else {
@@ -242,7 +247,10 @@ private func acceptHeader(_ protocols: [String]) -> String {
 
 private func reason(_ status: Int) -> String {
     let names = [
-        400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 500: "Internal Server Error",
+        204: "No Content", 301: "Moved Permanently", 302: "Found", 303: "See Other", 307: "Temporary Redirect",
+        308: "Permanent Redirect", 405: "Method Not Allowed", 406: "Not Acceptable", 408: "Request Timeout",
+        429: "Too Many Requests", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+        500: "Internal Server Error",
         502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
     ]
     return names[status] ?? ""

@@ -66,7 +66,7 @@ func makeTarget(_ found: [String: String], group: [String: String], config: Scra
     }
     if kept["instance"] ?? "" == "" { kept.set("instance", address) }
     let query = params.keys.sorted().flatMap { key in
-        (params[key] ?? []).map { "\(formEscaped(key))=\(formEscaped($0))" }
+        (params[key] ?? []).map { "\(queryEscaped(key))=\(queryEscaped($0))" }
     }
     var path = relabeled["__metrics_path__"] ?? ""
     if !path.hasPrefix("/") { path = "/" + path }
@@ -79,6 +79,9 @@ func makeTarget(_ found: [String: String], group: [String: String], config: Scra
             labels: kept.labels(), url: url, scrapeInterval: interval, scrapeTimeout: timeout,
             discovered: discovered))
 }
+
+/// As Go writes a query: a space is a plus.
+private func queryEscaped(_ text: String) -> String { formEscaped(text).replacing("%20", with: "+") }
 
 /// What the API tells of a target's scrapes.
 package struct TargetStatus: Sendable {
