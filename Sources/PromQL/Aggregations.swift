@@ -30,6 +30,9 @@ struct Grouping {
 }
 
 extension Evaluator {
+    /// What a group counts for beside its values, so that very many groups meet the limit on samples.
+    private static let groupCost = 64
+
     func aggregate(_ aggregation: Expr.Aggregation, _ expr: Expr, _ grid: Grid) throws -> [Column] {
         let columns = try vector(aggregation.expr, grid)
         switch aggregation.op {
@@ -43,7 +46,8 @@ extension Evaluator {
             warnOfQuantiles(quantiles, parameter)
         }
         let grouping = Grouping(columns, by: aggregation.grouping, without: aggregation.without)
-        try hold(grouping.labels.count * grid.count)
+        // A group's labels and its place in the tables weigh about as much as these figures.
+        try hold(grouping.labels.count * (grid.count + Self.groupCost))
         var members = [[Int]](repeating: [], count: grouping.labels.count)
         for (i, group) in grouping.group.enumerated() { members[group].append(i) }
         var out: [Column] = []

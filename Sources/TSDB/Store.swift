@@ -38,6 +38,7 @@ package final class Store: SampleAppender, Sendable {
     let front = Lock(Front())
     let back = Lock(Back())
     let partitionList = Lock<[Partition]>([])
+    let keeping = LogKeeping()
 
     /// Opens the directory, makes it where it is missing, sets damaged files aside, and replays the logs.
     package init(

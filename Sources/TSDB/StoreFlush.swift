@@ -106,7 +106,7 @@ extension Store {
             if back.sealedLog == nil { try seal(&back) }
             guard let sealedLog = back.sealedLog, let sealed = front.withLock({ $0.head.sealed }) else { return }
             try write(sealed, &back, log: sealedLog)
-            for log in back.oldLogs { log.delete() }
+            for log in back.oldLogs { retire(log) }
             back.oldLogs = []
             back.sealedLog = nil
             // The chunks are freed outside the lock, where `dropped` goes.

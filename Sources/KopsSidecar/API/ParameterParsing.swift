@@ -133,9 +133,10 @@ extension APIRequest {
     /// `limit`: 0 (none) where absent.
     package func limit() throws(APIError) -> Int {
         guard let text = parameter("limit"), !text.isEmpty else { return 0 }
-        guard let limit = Int(text), limit >= 0 else {
-            throw .parameter("limit", "limit must be non-negative")
+        guard let limit = Int(text) else {
+            throw .parameter("limit", "strconv.Atoi: parsing \(quoteLabelValue(text)): invalid syntax")
         }
+        guard limit >= 0 else { throw .parameter("limit", "limit must be non-negative") }
         return limit
     }
 }

@@ -17,8 +17,16 @@ package struct QueryRoutes: Sendable {
                 let expr = try parse(request.parameter("query") ?? "")
                 return .success { $0.string(expr.pretty()) }
             },
+            .query("/api/v1/parse_query") { request in
+                let tree = try parse(request.parameter("query") ?? "").treeJSON
+                return .success { $0.raw(tree) }
+            },
             .query("/api/v1/query_exemplars") { request in
+                let from = try request.time("start", or: minimumTime)
+                let through = try request.time("end", or: maximumTime)
+                if through < from { throw APIError(.badData, "end timestamp must not be before start timestamp") }
                 _ = try parse(request.parameter("query") ?? "")
+                // Exemplars are not stored.
                 return .success { writer in writer.array([Int]()) { $0.int($1) } }
             },
         ]

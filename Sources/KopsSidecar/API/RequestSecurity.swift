@@ -1,4 +1,5 @@
 import Glibc
+import MetricModel
 import Platform
 
 /// Who may ask: basic authentication where it is configured, and no changes on behalf of another site.
@@ -81,6 +82,13 @@ package struct RequestSecurity: Sendable {
         reply.headers.append(("Access-Control-Expose-Headers", "Date"))
         return reply
     }
+}
+
+/// `http.cors_origin`, a regular expression for the whole origin; nil (every origin) where none is configured.
+package func corsOrigins(_ pattern: String?) throws -> (@Sendable (String) -> Bool)? {
+    guard let pattern, pattern != ".*" else { return nil }
+    let regex = try Regex2(pattern)
+    return { regex.matchesWhole($0) }
 }
 
 private func equalInConstantTime(_ a: [UInt8], _ b: [UInt8]) -> Bool {

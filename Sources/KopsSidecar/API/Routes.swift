@@ -111,7 +111,9 @@ package struct RouteTable: Sendable {
                 return (APIReply(204, "text/plain", []), "options")
             }
             var reply = APIReply.text(405, "Method Not Allowed\n")
-            reply.headers.append(("Allow", allowed.joined(separator: ", ")))
+            var methods: [String] = []
+            for method in allowed + ["OPTIONS"] where !methods.contains(method) { methods.append(method) }
+            reply.headers.append(("Allow", methods.joined(separator: ", ")))
             return (reply, "none")
         }
         return (.text(404, "404 page not found\n"), "none")

@@ -46,8 +46,8 @@ package struct TargetRoutes: Sendable {
                     }
                 }
                 writer.key("droppedTargetCounts")
+                guard showDropped else { return writer.null() }
                 writer.object { writer in
-                    guard showDropped else { return }
                     for (name, count) in snapshot.droppedCounts where pool.isEmpty || name == pool {
                         writer.key(name)
                         writer.int(count)
@@ -84,8 +84,8 @@ package struct TargetRoutes: Sendable {
     }
 
     private func metadata(_ request: APIRequest) throws -> APIReply {
-        let limit = try request.limit()
-        let perMetric = request.parameter("limit_per_metric").flatMap { Int($0) } ?? 0
+        let limit = try number("limit", request) ?? 0
+        let perMetric = try number("limit_per_metric", request) ?? 0
         let wanted = request.parameter("metric") ?? ""
         var found: [String: [MetricMetadata]] = [:]
         for status in targets().active {
@@ -106,6 +106,12 @@ package struct TargetRoutes: Sendable {
                 }
             }
         }
+    }
+
+    private func number(_ name: String, _ request: APIRequest) throws(APIError) -> Int? {
+        guard let text = request.parameter(name), !text.isEmpty else { return nil }
+        guard let number = Int(text) else { throw APIError(.badData, "\(name) must be a number") }
+        return number
     }
 
     private static func write(_ writer: inout JSONWriter, _ metadata: MetricMetadata) {

@@ -1,4 +1,5 @@
 package import MetricModel
+package import Monitoring
 
 /// `global:` as in prometheus.yml. Times are milliseconds.
 package struct GlobalConfig: Sendable {
@@ -41,6 +42,10 @@ package struct StorageConfig: Sendable {
     package var minimumFree: Int64 = 256 << 20
     package var outOfOrderWindow: Int64 = 0
     package var maxSeries = 0
+    /// Bytes of logs kept for remote-write destinations that have not read them.
+    package var remoteWriteBacklog: Int64 = 2 << 30
     package var queryURL = ""
     package var writeURL = ""
+    /// How both are signed in to.
+    package var remoteClient = HTTPClientConfig()
 }

@@ -81,6 +81,7 @@ func decodeStorageConfig(_ section: ConfigSection?, _ issues: ConfigIssues) -> S
         config.minimumFree = retention.byteSize("min_free") ?? config.minimumFree
         retention.finish()
     }
+    config.remoteWriteBacklog = section.byteSize("remote_write_backlog") ?? config.remoteWriteBacklog
     config.maxSeries = section.int("max_series", range: 0...Int.max) ?? 0
     // Prometheus' own section of this name.
     if let tsdb = section.section("tsdb") {
@@ -99,10 +100,20 @@ func decodeStorageConfig(_ section: ConfigSection?, _ issues: ConfigIssues) -> S
     if let remote = section.section("remote") {
         config.queryURL = remote.string("query_url") ?? ""
         config.writeURL = remote.string("write_url") ?? ""
+        config.remoteClient = decodeHTTPClientConfig(remote)
+        for (key, url) in [("query_url", config.queryURL), ("write_url", config.writeURL)] where !url.isEmpty {
+            if !url.hasPrefix("http://"), !url.hasPrefix("https://"), let at = remote.node(key) {
+                issues.add(at, "\(at.path) must begin with http:// or https://")
+            }
+        }
         remote.finish()
     }
     if config.engine == .remote, config.queryURL.isEmpty || config.writeURL.isEmpty {
         issues.add(section.node, "storage.engine remote needs storage.remote.query_url and storage.remote.write_url")
+    }
+    if config.engine == .remote {
+        // What waits for the engine and what rules restore from lies here for some hours.
+        config.retentionTime = max(config.retentionTime, 2 * 3_600_000)
     }
     section.finish()
     return config

@@ -40,6 +40,7 @@ package struct SidecarConfig: Sendable {
     package var notifications: NotificationsConfig?
     /// External Alertmanagers that get every alert too.
     package var alerting: AlertingConfig?
+    package var remoteWrite: [RemoteWriteConfig] = []
     /// The file's YAML, secrets replaced.
     package var redacted = ""
     /// What is allowed and yet may be a mistake, such as a pattern that no file matches.
@@ -116,6 +117,7 @@ extension SidecarConfig {
         upgrade = decodeUpgradeConfig(root.section("upgrade"))
         doctor = decodeDoctorConfig(root.section("doctor"))
         decodeRuleFiles(root, issues)
+        remoteWrite = decodeRemoteWrite(root.sections("remote_write"), warnings: &warnings)
         decodeNotificationSections(root, issues)
         alerting = decodeAlertingConfig(root.section("alerting"))
         if let jobs = root.section("jobs") {
@@ -132,7 +134,6 @@ extension SidecarConfig {
     }
 
     private static let unsupported = [
-        ("remote_write", "samples stay in the local store in this version"),
         ("remote_read", "queries read the local store in this version"),
         ("tracing", "this program sends no traces"),
         ("otlp", "metrics are taken by scraping"),

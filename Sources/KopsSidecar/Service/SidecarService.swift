@@ -50,6 +50,9 @@ package final class SidecarService: Sendable {
     private let scraper: ScrapeManager
     private let collector: ClusterCollector
     private let rules: RuleManager
+    private let remoteWrite: RemoteWriteManager
+    /// Answers queries and rules in place of the local store.
+    private let remoteEngine: RemoteEngine?
     let jobs: JobRunner
     private let notifications: NotificationService
     private let outlets: AlertOutlets
@@ -107,6 +110,7 @@ package final class SidecarService: Sendable {
         let queries = WorkerPool(name: "kops-query", threads: max(2, processorCount()), queueLimit: 200)
         var engineOptions = EngineOptions()
         engineOptions.defaultSubqueryStep = config.global.evaluationInterval
+        engineOptions.parallel = sharedWork(threads: processorCount()) { queries.submit($0) }
         let engine = Engine(engineOptions)
         let notifier = HTTPClient(name: "kops-notify", maxConnectionsPerHost: 8)
         let notifications: NotificationService
@@ -135,11 +139,15 @@ package final class SidecarService: Sendable {
                 appender: store, client: http, discovery: discovery,
                 clock: clock, metrics: metrics, log: log, ownMetrics: { metrics.expose() },
                 userAgent: "kops-sidecar/\(productVersion)"))
-        rules = RuleManager(
-            RuleEnvironment(
-                engine: engine, source: store, appender: store,
-                notify: { outlets.send($0) }, clock: clock,
-                metrics: metrics, log: log))
+        let remoteEngine = makeRemoteEngine(config, client: http, clock: clock)
+        var ruleEnvironment = RuleEnvironment(
+            engine: engine, source: remoteEngine ?? store, appender: store,
+            notify: { outlets.send($0) }, clock: clock, metrics: metrics, log: log)
+        if let remoteEngine { ruleEnvironment.evaluate = { try remoteEngine.evaluate($0, at: $1) } }
+        rules = RuleManager(ruleEnvironment)
+        self.remoteEngine = remoteEngine
+        remoteWrite = makeRemoteWrite(
+            store, path: config.storage.path, client: http, scraper: scraper, clock: clock, metrics: metrics, log: log)
         self.notifications = notifications
         self.notifier = notifier
         self.external = external
@@ -188,6 +196,7 @@ package final class SidecarService: Sendable {
         outlets.sender.apply(config.alerting ?? AlertingConfig())
         rules.apply(
             config.ruleGroups, externalLabels: config.global.externalLabels, externalURL: Self.externalURL(config.http))
+        remoteWrite.apply(config)
         upgrade.apply(config)
         jobs.apply(
             try backupJobs(backup, config.backup) + etcdJobs(config.etcd) + upgradeJobs(config) + doctorJobs(config))
@@ -227,6 +236,10 @@ package final class SidecarService: Sendable {
                 let before = current.withLock { $0.config }
                 var findings: [String] = []
                 if before.storage.path != config.storage.path { findings.append("storage.path") }
+                if before.storage.engine != config.storage.engine || before.storage.queryURL != config.storage.queryURL
+                {
+                    findings.append("storage.engine")
+                }
                 if before.http.port != config.http.port || before.http.host != config.http.host {
                     findings.append("http.listen")
                 }
@@ -317,6 +330,7 @@ package final class SidecarService: Sendable {
                     .init(service: Part("rules") { [rules] in try await rules.run() }),
                     .init(service: Part("notifications") { [notifications] in try await notifications.run() }),
                     .init(service: Part("alertmanagers") { [outlets] in try await outlets.sender.run() }),
+                    .init(service: Part("remote-write") { [remoteWrite] in await remoteWrite.run() }),
                     .init(service: Part("jobs") { [jobs] in try await jobs.run() }),
                     .init(
                         service: Part("etcd") { [self] in
@@ -377,11 +391,12 @@ package final class SidecarService: Sendable {
             let text = try FileSystem.readText(path, maxBytes: 1 << 16)
             return String(text.split(whereSeparator: \.isWhitespace).first ?? "")
         }.filter { !$0.isEmpty }
-        return RequestSecurity(users: http.users, tokens: tokens)
+        return RequestSecurity(users: http.users, tokens: tokens, corsOrigin: try corsOrigins(http.corsOrigin))
     }
 
     private func makeRoutes(_ config: SidecarConfig) -> [Route] {
-        let backend = QueryBackend(engine: engine, source: store, clock: clock, metrics: metrics, pool: queries)
+        let backend = QueryBackend(
+            engine: engine, source: remoteEngine ?? store, clock: clock, metrics: metrics, pool: queries)
         let status = StatusInformation(
             startedAt: clock.nowMilliseconds(),
             clusterName: { [current] in current.withLock { $0.config.cluster.name } },
@@ -398,8 +413,12 @@ package final class SidecarService: Sendable {
             },
             ready: { [current] in current.withLock { $0.isReady } },
             reload: { [weak self] in await self?.reload() ?? ["stopping"] }, metrics: metrics)
-        return QueryRoutes(backend).routes
+        return (remoteEngine.map { RemoteEngineRoutes($0).routes } ?? []) + QueryRoutes(backend).routes
             + SeriesRoutes(
+                backend, externalLabels: { [current] in current.withLock { $0.config.global.externalLabels } }
+            )
+            .routes
+            + RemoteReadRoutes(
                 backend, externalLabels: { [current] in current.withLock { $0.config.global.externalLabels } }
             )
             .routes

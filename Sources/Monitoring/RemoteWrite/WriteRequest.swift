@@ -1,4 +1,3 @@
-import CSnappy
 package import MetricModel
 
 /// Why a remote-write request is not taken: one line for the sender.
@@ -24,7 +23,7 @@ package struct WriteRequest: Sendable {
 
     /// Input can be anything: bounds are checked, and what the body claims of its size is.
     package init(compressed body: [UInt8]) throws(WriteRequestError) {
-        let plain = try Self.unpacked(body)
+        let plain = try Snappy.unpacked(body, maxBytes: Self.maxBytes)
         let problem: WriteRequestError? = plain.withUnsafeBytes { bytes in
             do {
                 var reader = MessageReader(bytes)
@@ -37,30 +36,6 @@ package struct WriteRequest: Sendable {
             }
         }
         if let problem { throw problem }
-    }
-
-    private static func unpacked(_ body: [UInt8]) throws(WriteRequestError) -> [UInt8] {
-        var length = 0
-        guard
-            body.withUnsafeBytes({ bytes in
-                snappy_uncompressed_length(bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count, &length)
-            }) == SNAPPY_OK
-        else { throw WriteRequestError("the body is not compressed with snappy") }
-        guard length <= maxBytes else { throw WriteRequestError("the message is larger than \(maxBytes) bytes") }
-        // Snappy can repeat 64 bytes by 3 of input at best: a claim far beyond that is a lie that would cost memory.
-        guard length / 64 <= body.count + 1 else { throw WriteRequestError("the body is not compressed with snappy") }
-        var status = SNAPPY_OK
-        let plain = [UInt8](unsafeUninitializedCapacity: max(1, length)) { out, count in
-            var written = length
-            status = body.withUnsafeBytes { bytes in
-                snappy_uncompress(
-                    bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count,
-                    out.baseAddress.map { UnsafeMutableRawPointer($0).assumingMemoryBound(to: CChar.self) }, &written)
-            }
-            count = status == SNAPPY_OK ? written : 0
-        }
-        guard status == SNAPPY_OK else { throw WriteRequestError("the snappy block is damaged") }
-        return plain
     }
 
     private mutating func takeSeries(_ message: UnsafeRawBufferPointer) throws(WriteRequestError) {
@@ -118,56 +93,5 @@ package struct WriteRequest: Sendable {
             if outcome.unknownRefs.isEmpty || attempt == 1 { break }
         }
         return outcome
-    }
-}
-
-/// The fields of a protobuf message, in their order (encoding of the Protocol Buffers documentation).
-private struct MessageReader {
-    enum Value {
-        case varint(UInt64)
-        case word(UInt64)
-        case bytes(UnsafeRawBufferPointer)
-    }
-
-    private let bytes: UnsafeRawBufferPointer
-    private var at = 0
-
-    init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
-
-    mutating func next() throws(WriteRequestError) -> (number: UInt64, value: Value)? {
-        if at == bytes.count { return nil }
-        let key = try varint()
-        switch key & 7 {
-        case 0: return (key >> 3, .varint(try varint()))
-        case 1:
-            guard bytes.count - at >= 8 else { throw damaged }
-            defer { at += 8 }
-            return (key >> 3, .word(UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self))))
-        case 2:
-            let length = try varint()
-            guard length <= UInt64(bytes.count - at) else { throw damaged }
-            defer { at += Int(length) }
-            return (key >> 3, .bytes(UnsafeRawBufferPointer(rebasing: bytes[at..<at + Int(length)])))
-        case 5:
-            guard bytes.count - at >= 4 else { throw damaged }
-            defer { at += 4 }
-            return (key >> 3, .varint(UInt64(bytes.loadUnaligned(fromByteOffset: at, as: UInt32.self))))
-        default: throw damaged
-        }
-    }
-
-    private var damaged: WriteRequestError { WriteRequestError("the protobuf message is damaged") }
-
-    private mutating func varint() throws(WriteRequestError) -> UInt64 {
-        var value: UInt64 = 0
-        var shift: UInt64 = 0
-        while at < bytes.count, shift < 64 {
-            let byte = bytes[at]
-            at += 1
-            value |= UInt64(byte & 0x7f) << shift
-            if byte & 0x80 == 0 { return value }
-            shift += 7
-        }
-        throw damaged
     }
 }

@@ -101,4 +101,6 @@ package struct TargetsSnapshot: Sendable {
     package var active: [TargetStatus] = []
     package var dropped: [(pool: String, discovered: Labels)] = []
     package var droppedCounts: [(pool: String, count: Int)] = []
+
+    package init() {}
 }

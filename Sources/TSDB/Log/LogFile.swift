@@ -70,6 +70,35 @@ final class LogFile {
         return damaged
     }
 
+    /// Calls `body` with each batch behind `number`, its definitions and data, in order, until it returns false. A damaged
+    /// batch ends the walk, with empty bytes that no decoder takes.
+    func batches(
+        after number: Int64, _ body: (Int64, UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
+    ) throws {
+        try file.run(
+            "SELECT seq, definitions, plain, data, checksum FROM batch WHERE seq > ? ORDER BY seq", [.int(number)]
+        ) { row in
+            row.blob(1) { definitions in
+                row.blob(3) { data in
+                    guard checksum(definitions) ^ checksum(data) == UInt32(truncatingIfNeeded: row.int(4)),
+                        let plain = unpacked(definitions, plainLength: Int(row.int(2)))
+                    else { return false }
+                    return plain.withUnsafeBytes { body(row.int(0), $0, data) }
+                }
+            }
+        }
+    }
+
+    /// The number of the newest batch; 0 where there is none.
+    func lastBatch() throws -> Int64 {
+        var last: Int64 = 0
+        try file.run("SELECT seq FROM batch ORDER BY seq DESC LIMIT 1") { row in
+            last = row.int(0)
+            return false
+        }
+        return last
+    }
+
     func close() { file.close() }
 
     /// Removes the file and SQLite's companions.
