@@ -24,7 +24,7 @@ extension RangeCall {
             var stopped = false
             windows.slide(times) { step, from, to in
                 work += to - from + 8
-                if work > 4_000_000 {
+                if work > 500_000 {
                     work = 0
                     if (try? control.check()) == nil { stopped = true }
                 }
