@@ -9,14 +9,20 @@ package enum QueryStop: Error, Equatable, Sendable {
 
 /// One query's limits, shared by everything that works for it. Thread-safe.
 package final class QueryControl: Sendable {
+    /// Calls the body with 0..<n, on several threads at once, and returns when all calls have.
+    package typealias Parallel = @Sendable (_ n: Int, _ body: @escaping @Sendable (Int) -> Void) -> Void
+
     package let maxSamples: Int
+    /// Nil: one thread.
+    package let parallel: Parallel?
     private let deadline: ContinuousClock.Instant?
     private let cancelled = Atomic<Bool>(false)
     private let samples = Atomic<Int>(0)
 
     /// `timeout` counts from now; nil means none.
-    package init(maxSamples: Int = 50_000_000, timeout: Duration? = nil) {
+    package init(maxSamples: Int = 50_000_000, timeout: Duration? = nil, parallel: Parallel? = nil) {
         self.maxSamples = maxSamples
+        self.parallel = parallel
         deadline = timeout.map { ContinuousClock.now + $0 }
     }
 

@@ -11,7 +11,7 @@ package struct EngineOptions: Sendable {
     package var maxSteps = 10_000_000
     /// Calls the body with 0..<n, on several threads at once where it likes, and returns when all calls have.
     /// Nil: one thread.
-    package var parallel: (@Sendable (_ n: Int, _ body: @escaping @Sendable (Int) -> Void) -> Void)?
+    package var parallel: QueryControl.Parallel?
     /// Ranges that hold the sample on their left border too, as up to Prometheus 2. For comparing with such servers.
     package var closedRanges = false
 

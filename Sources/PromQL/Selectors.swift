@@ -138,6 +138,10 @@ extension Evaluator {
             var present = 0
             let values = [Double](unsafeUninitializedCapacity: grid.count) { buffer, count in
                 count = grid.count
+                if series.histograms == nil {
+                    present = Self.lookUp(series, windows, lookback, &buffer, take)
+                    return
+                }
                 let n = series.timestamps.count
                 var next = 0
                 for i in 0..<grid.count {
@@ -166,6 +170,30 @@ extension Evaluator {
         }
         release(samples)
         return columns
+    }
+
+    /// The newest float within the lookback of each step; how many there are.
+    @inline(__always)
+    private static func lookUp(
+        _ series: SeriesData, _ windows: Windows, _ lookback: Int64, _ out: inout UnsafeMutableBufferPointer<Double>,
+        _ take: (inout UnsafeMutableBufferPointer<Double>, Int, borrowing SeriesData, Int) -> Void
+    ) -> Int {
+        var present = 0
+        series.timestamps.withUnsafeBufferPointer { times in
+            series.values.withUnsafeBufferPointer { values in
+                var next = 0
+                for i in 0..<windows.grid.count {
+                    let end = windows.end(i)
+                    while next < times.count, times[next] <= end { next += 1 }
+                    out[i] = absent
+                    guard next > 0, times[next - 1] >= end &- lookback &+ windows.open, !values[next - 1].isAbsent
+                    else { continue }
+                    take(&out, i, series, next - 1)
+                    present += 1
+                }
+            }
+        }
+        return present
     }
 
     // MARK: - Range vectors
@@ -262,10 +290,11 @@ extension RangeSeries {
     init(_ data: SeriesData) {
         labels = data.labels
         guard let mixed = data.histograms else {
-            if data.values.contains(where: \.isStaleMarker) {
+            // `isAbsent` is the same test, and known in this module.
+            if data.values.contains(where: \.isAbsent) {
                 times.reserveCapacity(data.values.count)
                 values.reserveCapacity(data.values.count)
-                for (i, value) in data.values.enumerated() where !value.isStaleMarker {
+                for (i, value) in data.values.enumerated() where !value.isAbsent {
                     times.append(data.timestamps[i])
                     values.append(value)
                 }

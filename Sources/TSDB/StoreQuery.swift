@@ -13,7 +13,10 @@ extension Store: Queryable {
         }
         var places: [Labels: Int] = [:]
         var out: [SeriesSamples] = []
-        for partition in partitions where partition.start <= through && partition.end > from {
+        // Series of one source have labels of their own: only what comes from several needs joining.
+        let overlapping = partitions.filter { $0.start <= through && $0.end > from }
+        let joins = overlapping.count + (excerpts.isEmpty ? 0 : 1) > 1
+        for partition in overlapping {
             try control.check()
             let found = try reading(partition) {
                 try partition.select(matchers, from: from, through: through, control: control) { row in
@@ -22,29 +25,43 @@ extension Store: Queryable {
                         "a damaged row is left out", metadata: ["file": "\(partition.path)", "row": "\(row)"])
                 }
             }
-            for series in found ?? [] {
-                try control.charge(series.timestamps.count)
-                add(series, &places, &out)
-            }
+            if joins { for series in found ?? [] { add(series, &places, &out) } } else { out = found ?? [] }
         }
-        for excerpt in excerpts {
-            var series = SeriesSamples(labels: excerpt.labels)
-            for code in excerpt.codes {
-                code.withUnsafeBytes {
-                    HeadCode.decode(
-                        $0, from: from, through: through, timestamps: &series.timestamps, values: &series.values)
-                }
-            }
-            if !excerpt.late.isEmpty {
-                let late = excerpt.late.sorted { $0.time < $1.time }
-                series.merge(late.map(\.time)[...], late.map { Double(bitPattern: $0.bits) }[...])
-            }
-            series.histograms = excerpt.histograms
-            if series.timestamps.isEmpty && series.histograms.isEmpty { continue }
-            try control.charge(series.timestamps.count)
-            add(series, &places, &out)
-        }
+        let decoded = try decode(excerpts, from: from, through: through, control: control)
+        if joins { for series in decoded { add(series, &places, &out) } } else { out += decoded }
         return out.map(\.data).sorted { $0.labels < $1.labels }
+    }
+
+    /// The samples of what was copied from the head, side by side where there is much. Charges `control` with them.
+    private func decode(_ excerpts: [Head.Excerpt], from: Int64, through: Int64, control: QueryControl) throws
+        -> [SeriesSamples]
+    {
+        if excerpts.isEmpty { return [] }
+        let pieces = control.parallel == nil ? 1 : max(1, min(8, excerpts.count / 16))
+        return try side(by: control, pieces) { piece in
+            let scratch = DecodeScratch()
+            var out: [SeriesSamples] = []
+            for excerpt in excerpts[excerpts.count * piece / pieces..<excerpts.count * (piece + 1) / pieces] {
+                try control.check()
+                var series = SeriesSamples(labels: excerpt.labels)
+                for code in excerpt.codes {
+                    code.withUnsafeBytes {
+                        HeadCode.decode(
+                            $0, from: from, through: through, scratch: scratch, timestamps: &series.timestamps,
+                            values: &series.values)
+                    }
+                }
+                if !excerpt.late.isEmpty {
+                    let late = excerpt.late.sorted { $0.time < $1.time }
+                    series.merge(late.map(\.time)[...], late.map { Double(bitPattern: $0.bits) }[...])
+                }
+                series.histograms = excerpt.histograms
+                if series.timestamps.isEmpty && series.histograms.isEmpty { continue }
+                try control.charge(series.timestamps.count)
+                out.append(series)
+            }
+            return out
+        }.flatMap { $0 }
     }
 
     private func add(_ series: SeriesSamples, _ places: inout [Labels: Int], _ out: inout [SeriesSamples]) {

@@ -80,10 +80,11 @@ import Testing
         }
         bytes.removeLast(Int.random(in: 0..<bytes.count, using: &random))
         var out = (0..<60).map { _ in SeriesSamples(labels: .empty) }
+        var added = 0
         _ = bytes.withUnsafeBytes {
             ChunkRow.decode(
-                $0, rowStart: row.start, from: .min, through: .max, wanted: { Int($0) < 60 ? Int($0) : nil }, into: &out
-            )
+                $0, rowStart: row.start, from: .min, through: .max, wanted: { Int($0) < 60 ? Int($0) : nil },
+                into: &out, scratch: DecodeScratch(), added: &added)
         }
         var times: [Int64] = []
         var floats: [Double] = []

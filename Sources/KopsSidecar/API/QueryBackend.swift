@@ -29,7 +29,9 @@ package struct QueryBackend: Sendable {
         _ cancellation: Cancellation, timeout: Duration? = nil,
         _ body: @escaping @Sendable (QueryControl) throws -> R
     ) async throws -> R {
-        let control = QueryControl(maxSamples: maxSamples, timeout: min(timeout ?? self.timeout, self.timeout))
+        let control = QueryControl(
+            maxSamples: maxSamples, timeout: min(timeout ?? self.timeout, self.timeout),
+            parallel: engine.options.parallel)
         cancellation.onCancel { control.cancel() }
         do {
             return try await pool.run {

@@ -42,7 +42,8 @@ package struct RuleEnvironment: Sendable {
     /// The vector that an expression yields; a scalar is one sample without labels, as rules take it.
     func vector(_ expr: Expr, at time: Int64) throws -> (samples: [VectorSample], warnings: [String]) {
         if let evaluate { return (try evaluate(expr.description, time), []) }
-        let control = QueryControl(maxSamples: maxSamples, timeout: timeout)
+        let control = QueryControl(
+            maxSamples: maxSamples, timeout: timeout, parallel: engine.options.parallel)
         let result = try engine.instant(expr, at: time, source: source, control: control)
         switch result.value {
         case .vector(let samples): return (samples, result.warnings)

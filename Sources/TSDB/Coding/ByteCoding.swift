@@ -133,6 +133,7 @@ struct BitWriter {
 struct BitReader {
     private let bytes: UnsafeRawBufferPointer
     private var at = 0
+    /// Bits that were read ahead, from the top. Below the `filled` ones may be more, which are then the same as in `bytes`.
     private var pending: UInt64 = 0
     private var filled = 0
     private(set) var failed = false
@@ -141,23 +142,48 @@ struct BitReader {
 
     @inline(__always)
     mutating func read(_ count: Int) -> UInt64 {
-        if count > 32 {
-            let high = read(count - 32)
-            return high << 32 | read(32)
+        if count > 56 {
+            let high = readShort(count - 32)
+            return high << 32 | readShort(32)
         }
+        return readShort(count)
+    }
+
+    /// `count` is 0…56.
+    @inline(__always)
+    private mutating func readShort(_ count: Int) -> UInt64 {
         if count == 0 { return 0 }
-        while filled < count {
-            var next: UInt8 = 0
-            if at < bytes.count {
-                next = bytes[at]
-                at += 1
-            } else {
-                failed = true
-            }
-            pending = pending << 8 | UInt64(next)
+        if filled < count { refill(count) }
+        let value = pending >> UInt64(64 - count)
+        pending <<= UInt64(count)
+        filled -= count
+        return value
+    }
+
+    @inline(__always)
+    private mutating func refill(_ count: Int) {
+        if at + 8 <= bytes.count {
+            let word = UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self))
+            pending |= word >> UInt64(filled)
+            let taken = (63 - filled) >> 3
+            at += taken
+            filled += taken << 3
+        } else {
+            refillSlowly(count)
+        }
+    }
+
+    @inline(never)
+    private mutating func refillSlowly(_ count: Int) {
+        while filled <= 56, at < bytes.count {
+            pending |= UInt64(bytes[at]) << UInt64(56 - filled)
+            at += 1
             filled += 8
         }
-        filled -= count
-        return pending >> UInt64(filled) & (UInt64.max >> UInt64(64 - count))
+        if filled < count {
+            failed = true
+            pending = filled == 0 ? 0 : (pending >> UInt64(64 - filled)) << UInt64(64 - filled)
+            filled = 64
+        }
     }
 }

@@ -70,6 +70,16 @@ enum IntegerColumn {
     /// Appends `count` values. Sets the reader's `failed` where the bytes are not a column of that length.
     static func decode(_ reader: inout ByteReader, count: Int, into out: inout [Int64]) {
         guard count > 0 else { return }
+        let memory = UnsafeMutablePointer<Int64>.allocate(capacity: count)
+        defer { memory.deallocate() }
+        decode(&reader, count: count, to: memory)
+        if !reader.failed { out.append(contentsOf: UnsafeBufferPointer(start: memory, count: count)) }
+    }
+
+    /// Writes `count` values, which `out` has room for.
+    static func decode(_ reader: inout ByteReader, count: Int, to out: UnsafeMutablePointer<Int64>) {
+        guard count > 0 else { return }
+        var index = 0
         let kind = reader.byte()
         let order = Int(kind >> 1)
         guard order == 1 || order == 2 else {
@@ -77,7 +87,8 @@ enum IntegerColumn {
             return
         }
         var value = reader.zigzag()
-        out.append(value)
+        out[0] = value
+        index = 1
         var difference: Int64 = 0
         var left = count - 1
         if order == 2 {
@@ -87,13 +98,9 @@ enum IntegerColumn {
             }
             difference = reader.zigzag()
             value &+= difference
-            out.append(value)
+            out[1] = value
+            index = 2
             left -= 1
-        }
-        func take(_ residual: Int64, _ out: inout [Int64]) {
-            if order == 1 { difference = residual } else { difference &+= residual }
-            value &+= difference
-            out.append(value)
         }
         if kind & 1 == 0 {
             while left > 0, !reader.failed {
@@ -104,14 +111,30 @@ enum IntegerColumn {
                     return
                 }
                 var bits = BitReader(reader.slice((size * width + 7) / 8))
-                for _ in 0..<size { take(unzigzag(bits.read(width)), &out) }
+                if order == 1 {
+                    for _ in 0..<size {
+                        value &+= unzigzag(bits.read(width))
+                        out[index] = value
+                        index += 1
+                    }
+                } else {
+                    for _ in 0..<size {
+                        difference &+= unzigzag(bits.read(width))
+                        value &+= difference
+                        out[index] = value
+                        index += 1
+                    }
+                }
                 left -= size
             }
         } else {
             while left > 0, !reader.failed {
                 let coded = reader.varint()
                 if coded != 0 {
-                    take(unzigzag(coded), &out)
+                    if order == 1 { difference = unzigzag(coded) } else { difference &+= unzigzag(coded) }
+                    value &+= difference
+                    out[index] = value
+                    index += 1
                     left -= 1
                     continue
                 }
@@ -120,7 +143,12 @@ enum IntegerColumn {
                     reader.failed = true
                     return
                 }
-                for _ in 0...run { take(0, &out) }
+                if order == 1 { difference = 0 }
+                for _ in 0...run {
+                    value &+= difference
+                    out[index] = value
+                    index += 1
+                }
                 left -= Int(run) + 1
             }
         }

@@ -35,42 +35,56 @@ enum SampleChunk {
     /// The timestamps of a chunk that has its own. False where the bytes are not such a chunk.
     static func decodeTimestamps(_ body: UnsafeRawBufferPointer, count: Int, into out: inout [Int64]) -> Bool {
         var reader = ByteReader(body)
-        return timestamps(&reader, count, &out)
+        let memory = UnsafeMutablePointer<Int64>.allocate(capacity: max(1, count))
+        defer { memory.deallocate() }
+        guard timestamps(&reader, count, memory) else { return false }
+        out.append(contentsOf: UnsafeBufferPointer(start: memory, count: count))
+        return true
     }
 
-    private static func timestamps(_ reader: inout ByteReader, _ count: Int, _ out: inout [Int64]) -> Bool {
+    private static func timestamps(_ reader: inout ByteReader, _ count: Int, _ out: UnsafeMutablePointer<Int64>) -> Bool
+    {
         switch reader.byte() {
         case 0:
             var time = reader.zigzag()
             let distance = Int64(truncatingIfNeeded: reader.varint())
-            for _ in 0..<count {
-                out.append(time)
+            for i in 0..<count {
+                out[i] = time
                 time &+= distance
             }
-        case 1: IntegerColumn.decode(&reader, count: count, into: &out)
+        case 1: IntegerColumn.decode(&reader, count: count, to: out)
         default: return false
         }
-        return !reader.failed && out.count >= count
+        return !reader.failed
     }
 
     /// Appends the samples; `shared` are the timestamps of the chunk before. False where the bytes are damaged.
     static func decode(
-        _ body: UnsafeRawBufferPointer, count: Int, shared: [Int64], timestamps out: inout [Int64],
-        values: inout [Double]
+        _ body: UnsafeRawBufferPointer, count: Int, shared: [Int64], timestamps: inout [Int64], values: inout [Double]
     ) -> Bool {
+        let scratch = DecodeScratch()
+        guard decode(body, count: count, shared: shared, scratch: scratch) else { return false }
+        timestamps.append(contentsOf: UnsafeBufferPointer(start: scratch.times, count: count))
+        values.append(contentsOf: UnsafeBufferPointer(start: scratch.values, count: count))
+        return true
+    }
+
+    /// Decodes into the scratch's columns. False where the bytes are damaged.
+    static func decode(
+        _ body: UnsafeRawBufferPointer, count: Int, shared: [Int64], scratch: DecodeScratch
+    ) -> Bool {
+        scratch.reserve(count)
         var reader = ByteReader(body)
-        let base = values.count
         if sharesTimestamps(body) {
             guard shared.count == count else { return false }
             _ = reader.byte()
-            out += shared
+            shared.withUnsafeBufferPointer { shared in
+                if let start = shared.baseAddress { scratch.times.update(from: start, count: count) }
+            }
         } else {
-            var own: [Int64] = []
-            own.reserveCapacity(count)
-            guard timestamps(&reader, count, &own), own.count == count else { return false }
-            out += own
+            guard timestamps(&reader, count, scratch.times) else { return false }
         }
-        ValueColumn.decode(&reader, count: count, into: &values)
-        return !reader.failed && values.count - base == count
+        ValueColumn.decode(&reader, count: count, scratch: scratch)
+        return !reader.failed
     }
 }

@@ -104,23 +104,24 @@ enum ValueColumn {
         return bits.finish()
     }
 
-    /// Appends `count` values from all that is left in the reader.
-    static func decode(_ reader: inout ByteReader, count: Int, into out: inout [Double]) {
+    /// Writes `count` values from all that is left in the reader into the scratch.
+    static func decode(_ reader: inout ByteReader, count: Int, scratch: DecodeScratch) {
         guard count > 0 else { return }
+        scratch.reserve(count)
         switch reader.byte() {
         case 0:
             let value = Double(bitPattern: reader.word())
-            out.append(contentsOf: repeatElement(value, count: count))
-        case 1: decodeScaled(&reader, count, &out)
+            scratch.values.update(repeating: value, count: count)
+        case 1: decodeScaled(&reader, count, scratch)
         case 2:
             var bits = BitReader(reader.slice(reader.bytes.count - reader.at))
-            decodeXor(&bits, count, &out)
+            decodeXor(&bits, count, scratch.values)
             if bits.failed { reader.failed = true }
         default: reader.failed = true
         }
     }
 
-    private static func decodeScaled(_ reader: inout ByteReader, _ count: Int, _ out: inout [Double]) {
+    private static func decodeScaled(_ reader: inout ByteReader, _ count: Int, _ scratch: DecodeScratch) {
         let scale = Int(reader.byte())
         guard scale < powersOfTen.count else {
             reader.failed = true
@@ -136,29 +137,24 @@ enum ValueColumn {
             }
             exceptions.append((index, reader.word()))
         }
-        var integers: [Int64] = []
-        integers.reserveCapacity(count)
-        IntegerColumn.decode(&reader, count: count, into: &integers)
-        guard integers.count == count, !reader.failed else {
-            reader.failed = true
-            return
-        }
-        let base = out.count
-        let divisor = powersOfTen[scale]
+        IntegerColumn.decode(&reader, count: count, to: scratch.integers)
+        if reader.failed { return }
+        let (integers, out) = (scratch.integers, scratch.values)
         if scale == 0 {
-            for integer in integers { out.append(Double(integer)) }
+            for i in 0..<count { out[i] = Double(integers[i]) }
         } else {
-            for integer in integers { out.append(Double(integer) / divisor) }
+            let divisor = powersOfTen[scale]
+            for i in 0..<count { out[i] = Double(integers[i]) / divisor }
         }
-        for (index, word) in exceptions { out[base + index] = Double(bitPattern: word) }
+        for (index, word) in exceptions { out[index] = Double(bitPattern: word) }
     }
 
-    private static func decodeXor(_ bits: inout BitReader, _ count: Int, _ out: inout [Double]) {
+    private static func decodeXor(_ bits: inout BitReader, _ count: Int, _ out: UnsafeMutablePointer<Double>) {
         var previous = bits.read(64)
-        out.append(Double(bitPattern: previous))
+        out[0] = Double(bitPattern: previous)
         var leading = 0
         var trailing = 0
-        for _ in 1..<max(1, count) {
+        for i in 1..<max(1, count) {
             if bits.failed { return }
             if bits.read(1) == 1 {
                 if bits.read(1) == 1 {
@@ -168,7 +164,7 @@ enum ValueColumn {
                 }
                 previous ^= bits.read(64 - leading - trailing) << UInt64(trailing)
             }
-            out.append(Double(bitPattern: previous))
+            out[i] = Double(bitPattern: previous)
         }
     }
 }

@@ -82,11 +82,12 @@ struct HeadIndex {
     }
 }
 
-extension Array {
-    /// The index of the first element for which the predicate holds, in an array where it holds for all after that.
+extension RandomAccessCollection where Index == Int {
+    /// The index of the first element for which the predicate holds, in a list where it holds for all after that.
+    @inline(__always)
     func partitioningIndex(_ belongsAfter: (Element) -> Bool) -> Int {
-        var low = 0
-        var high = count
+        var low = startIndex
+        var high = endIndex
         while low < high {
             let middle = (low + high) / 2
             if belongsAfter(self[middle]) { high = middle } else { low = middle + 1 }

@@ -260,33 +260,4 @@ enum HeadCode {
             }
         }
     }
-
-    /// Appends the samples of a chunk's byte code that lie within the bounds.
-    static func decode(
-        _ bytes: UnsafeRawBufferPointer, from: Int64, through: Int64, timestamps: inout [Int64],
-        values: inout [Double]
-    ) {
-        var reader = ByteReader(bytes)
-        var decoder = Decoder()
-        while !reader.atEnd {
-            let code = reader.byte()
-            if code >= 0x80 {
-                let value = Double(bitPattern: decoder.bits)
-                for _ in 0..<(code & 0x7f) {
-                    decoder.time &+= decoder.distance
-                    if decoder.time >= from && decoder.time <= through {
-                        timestamps.append(decoder.time)
-                        values.append(value)
-                    }
-                }
-                continue
-            }
-            decoder.step(code, &reader)
-            if reader.failed { return }
-            if decoder.time >= from && decoder.time <= through {
-                timestamps.append(decoder.time)
-                values.append(Double(bitPattern: decoder.bits))
-            }
-        }
-    }
 }

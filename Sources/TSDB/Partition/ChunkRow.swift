@@ -60,11 +60,11 @@ struct ChunkRow {
         return out
     }
 
-    /// Adds the samples within the bounds of the series that `wanted` knows (number → index into `out`). False where the
-    /// bytes are damaged. `entryStart` is the row's start.
+    /// Adds the samples within the bounds of the series that `wanted` knows (number → index into `out`) and counts them. False
+    /// where the bytes are damaged. `entryStart` is the row's start.
     static func decode(
         _ bytes: UnsafeRawBufferPointer, rowStart: Int64, from: Int64, through: Int64, wanted: (UInt32) -> Int?,
-        into out: inout [SeriesSamples]
+        into out: inout [SeriesSamples], scratch: DecodeScratch, added: inout Int
     ) -> Bool {
         var reader = ByteReader(bytes)
         let count = reader.count()
@@ -78,7 +78,7 @@ struct ChunkRow {
             let last = first &+ Int64(truncatingIfNeeded: reader.varint())
             let samples = Int(clamping: reader.varint())
             let length = Int(clamping: reader.varint())
-            guard !reader.failed, number <= UInt64(UInt32.max), samples <= 1 << 24 else { return false }
+            guard !reader.failed, number <= UInt64(UInt32.max), samples > 0, samples <= 1 << 24 else { return false }
             directory.append((wanted(UInt32(number)), kind, first, last, samples, length))
         }
         // Timestamps that later chunks share are decoded when one of them is wanted.
@@ -107,30 +107,30 @@ struct ChunkRow {
                 guard SampleChunk.decodeTimestamps(owner.body, count: owner.count, into: &shared) else { return false }
                 sharedIsDecoded = true
             }
-            if entry.first >= from && entry.last <= through,
-                out[index].timestamps.last.map({ $0 < entry.first }) ?? true
-            {
-                guard out[index].appendChunk(body, count: entry.count, shared: shared) else { return false }
-                continue
-            }
-            var timestamps: [Int64] = []
-            var values: [Double] = []
-            guard
-                SampleChunk.decode(
-                    body, count: entry.count, shared: shared, timestamps: &timestamps, values: &values)
-            else { return false }
-            let low = timestamps.partitioningIndex { $0 >= from }
-            let high = timestamps.partitioningIndex { $0 > through }
-            if low < high { out[index].merge(timestamps[low..<high], values[low..<high]) }
+            guard SampleChunk.decode(body, count: entry.count, shared: shared, scratch: scratch) else { return false }
+            added += out[index].add(scratch, entry.count, from: from, through: through)
         }
         return true
     }
 }
 
 extension SeriesSamples {
-    /// Adds a whole chunk after what is here. False where its bytes are damaged.
-    fileprivate mutating func appendChunk(_ body: UnsafeRawBufferPointer, count: Int, shared: [Int64]) -> Bool {
-        SampleChunk.decode(body, count: count, shared: shared, timestamps: &timestamps, values: &values)
+    /// Adds what lies within the bounds of a chunk decoded into the scratch; how many samples that are.
+    fileprivate mutating func add(_ scratch: DecodeScratch, _ count: Int, from: Int64, through: Int64) -> Int {
+        let times = UnsafeBufferPointer(start: scratch.times, count: count)
+        var (low, high) = (0, count)
+        if times[0] < from { low = times.partitioningIndex { $0 >= from } }
+        if times[count - 1] > through { high = times.partitioningIndex { $0 > through } }
+        guard low < high else { return 0 }
+        if timestamps.last.map({ $0 < times[low] }) ?? true {
+            timestamps.append(contentsOf: times[low..<high])
+            values.append(contentsOf: UnsafeBufferPointer(start: scratch.values, count: count)[low..<high])
+        } else {
+            merge(
+                Array(times[low..<high])[...],
+                Array(UnsafeBufferPointer(start: scratch.values, count: count)[low..<high])[...])
+        }
+        return high - low
     }
 
     /// Adds samples in ascending order that may lie among those already here; of two at one time the present one stays.

@@ -1,7 +1,8 @@
 import MetricModel
+import Platform
 
 extension Partition {
-    /// Every matching series with a sample within the bounds, in no particular order.
+    /// Every matching series with a sample within the bounds, in no particular order. Charges `control` with the samples.
     func select(
         _ matchers: [LabelMatcher], from: Int64, through: Int64, control: QueryControl,
         damaged: (String) -> Void
@@ -10,10 +11,10 @@ extension Partition {
             let numbers = try Postings.select(file, matchers)
             if numbers.isEmpty { return [] }
             let labels = try SeriesRows.labels(file, numbers)
-            var out = labels.map { SeriesSamples(labels: $0) }
-            try Partition.decodeChunks(file, numbers, from: from, through: through, control: control, &out, damaged)
-            try Tombstones.apply(file, numbers, to: &out)
-            return out.filter { !$0.timestamps.isEmpty || !$0.histograms.isEmpty }
+            var found = try Partition.decodeChunks(
+                file, numbers, labels, from: from, through: through, control: control, damaged)
+            try Tombstones.apply(file, numbers, to: &found)
+            return found.filter { !$0.timestamps.isEmpty || !$0.histograms.isEmpty }
         }
     }
 
@@ -22,17 +23,38 @@ extension Partition {
         try read { file in try SeriesRows.labels(file, try Postings.select(file, matchers)) }
     }
 
-    /// Adds the samples of the series with these ascending numbers to `out`, which has an element for each.
+    /// A row as it lies in the file.
+    private struct StoredRow: Sendable {
+        var id: Int64
+        var first: UInt32
+        var last: UInt32
+        var start: Int64
+        var plain: Int
+        var checksum: UInt32
+        var body: [UInt8]
+    }
+
+    /// Rows are read and decoded so many bytes at a time: that, and not the query's length, bounds what lies here packed.
+    private static let waveBytes = 8 << 20
+
+    /// The samples of the series with these ascending numbers, which have these labels.
     static func decodeChunks(
-        _ file: SQLiteFile, _ numbers: [UInt32], from: Int64, through: Int64, control: QueryControl,
-        _ out: inout [SeriesSamples], _ damaged: (String) -> Void
-    ) throws {
-        guard let lowest = numbers.first, let highest = numbers.last else { return }
-        let isAll = Int(highest - lowest) + 1 == numbers.count
-        func place(_ number: UInt32) -> Int? {
-            if isAll { return number >= lowest && number <= highest ? Int(number - lowest) : nil }
-            let at = numbers.partitioningIndex { $0 >= number }
-            return at < numbers.count && numbers[at] == number ? at : nil
+        _ file: SQLiteFile, _ numbers: [UInt32], _ labels: [Labels], from: Int64, through: Int64, control: QueryControl,
+        _ damaged: (String) -> Void
+    ) throws -> [SeriesSamples] {
+        guard let lowest = numbers.first, let highest = numbers.last else { return [] }
+        // Each piece has series of its own, so that pieces can be decoded side by side.
+        let pieceCount = control.parallel == nil ? 1 : max(1, min(8, numbers.count / 16))
+        var pieces = (0..<pieceCount).map { piece in
+            let range = numbers.count * piece / pieceCount..<numbers.count * (piece + 1) / pieceCount
+            return DecodePiece(numbers: Array(numbers[range]), labels: labels[range])
+        }
+        var wave: [StoredRow] = []
+        var waveSize = 0
+        func flush() throws {
+            pieces = try decode(wave, pieces, from: from, through: through, control: control, damaged)
+            wave.removeAll(keepingCapacity: true)
+            waveSize = 0
         }
         try file.run(
             """
@@ -44,19 +66,99 @@ extension Partition {
             let (first, last) = (UInt32(truncatingIfNeeded: row.int(1)), UInt32(truncatingIfNeeded: row.int(2)))
             let nearest = numbers.partitioningIndex { $0 >= first }
             guard nearest < numbers.count, numbers[nearest] <= last else { return true }
-            try control.check()
-            let whole = row.blob(6) { bytes in
-                guard checksum(bytes) == UInt32(truncatingIfNeeded: row.int(5)) else { return false }
-                func decode(_ plain: UnsafeRawBufferPointer) -> Bool {
-                    ChunkRow.decode(
-                        plain, rowStart: row.int(3), from: from, through: through, wanted: place, into: &out)
-                }
-                if row.int(4) == 0 { return decode(bytes) }
-                guard let plain = unpacked(bytes, plainLength: Int(row.int(4))) else { return false }
-                return plain.withUnsafeBytes(decode)
-            }
-            if !whole { damaged("chunk row \(row.int(0))") }
+            let body = row.blob(6) { Array($0) }
+            waveSize += body.count
+            wave.append(
+                StoredRow(
+                    id: row.int(0), first: first, last: last, start: row.int(3), plain: Int(row.int(4)),
+                    checksum: UInt32(truncatingIfNeeded: row.int(5)), body: body))
+            if waveSize >= waveBytes { try flush() }
             return true
         }
+        try flush()
+        return pieces.flatMap(\.series)
     }
+
+    /// The same into `out`, which has an element with its labels for each number.
+    static func decodeChunks(
+        _ file: SQLiteFile, _ numbers: [UInt32], from: Int64, through: Int64, control: QueryControl,
+        _ out: inout [SeriesSamples], _ damaged: (String) -> Void
+    ) throws {
+        out = try decodeChunks(
+            file, numbers, out.map(\.labels), from: from, through: through, control: control, damaged)
+    }
+
+    private static func decode(
+        _ rows: [StoredRow], _ pieces: [DecodePiece], from: Int64, through: Int64, control: QueryControl,
+        _ damaged: (String) -> Void
+    ) throws -> [DecodePiece] {
+        if rows.isEmpty { return pieces }
+        let results = try side(by: control, pieces.count) { index -> DecodePiece in
+            var piece = pieces[index]
+            try piece.decode(rows, from: from, through: through, control: control)
+            return piece
+        }
+        for id in Set(results.flatMap(\.damagedRows)).sorted() { damaged("chunk row \(id)") }
+        return results.map { piece in
+            var piece = piece
+            piece.damagedRows = []
+            return piece
+        }
+    }
+
+    /// Some of the series that a query asks a partition for, and what was decoded of them so far.
+    private struct DecodePiece: Sendable {
+        let numbers: [UInt32]
+        var series: [SeriesSamples]
+        var damagedRows: [Int64] = []
+        private let isDense: Bool
+
+        init(numbers: [UInt32], labels: ArraySlice<Labels>) {
+            self.numbers = numbers
+            series = labels.map { SeriesSamples(labels: $0) }
+            isDense = numbers.last.map { Int($0 - numbers[0]) + 1 == numbers.count } ?? true
+        }
+
+        private func place(_ number: UInt32) -> Int? {
+            guard let lowest = numbers.first, number >= lowest else { return nil }
+            if isDense { return Int(number - lowest) < numbers.count ? Int(number - lowest) : nil }
+            let at = numbers.partitioningIndex { $0 >= number }
+            return at < numbers.count && numbers[at] == number ? at : nil
+        }
+
+        mutating func decode(_ rows: [StoredRow], from: Int64, through: Int64, control: QueryControl) throws {
+            let scratch = DecodeScratch()
+            for row in rows {
+                let nearest = numbers.partitioningIndex { $0 >= row.first }
+                guard nearest < numbers.count, numbers[nearest] <= row.last else { continue }
+                try control.check()
+                var added = 0
+                let whole = row.body.withUnsafeBytes { bytes -> Bool in
+                    guard checksum(bytes) == row.checksum else { return false }
+                    func decode(_ plain: UnsafeRawBufferPointer) -> Bool {
+                        ChunkRow.decode(
+                            plain, rowStart: row.start, from: from, through: through, wanted: place, into: &series,
+                            scratch: scratch, added: &added)
+                    }
+                    if row.plain == 0 { return decode(bytes) }
+                    guard let plain = unpacked(bytes, plainLength: row.plain) else { return false }
+                    return plain.withUnsafeBytes(decode)
+                }
+                try control.charge(added)
+                if !whole { damagedRows.append(row.id) }
+            }
+        }
+    }
+}
+
+/// Does `n` pieces of work and gives their results in order: side by side where the query has threads for it.
+func side<R: Sendable>(by control: QueryControl, _ n: Int, _ body: @escaping @Sendable (Int) throws -> R) throws -> [R]
+{
+    guard n > 1, let parallel = control.parallel else { return try (0..<n).map(body) }
+    let results = Lock([Result<R, any Error>?](repeating: nil, count: n))
+    parallel(n) { index in
+        let result = Result { try body(index) }
+        results.withLock { $0[index] = result }
+    }
+    return try results.withLock { try $0.compactMap { try $0?.get() } }
 }

@@ -1,0 +1,165 @@
+extension HeadCode {
+    /// The samples of a chunk's byte code that lie within the bounds, appended to the columns.
+    static func decode(
+        _ bytes: UnsafeRawBufferPointer, from: Int64, through: Int64, timestamps: inout [Int64],
+        values: inout [Double]
+    ) {
+        decode(
+            bytes, from: from, through: through, scratch: DecodeScratch(), timestamps: &timestamps, values: &values)
+    }
+
+    /// The same with memory lent for it.
+    static func decode(
+        _ bytes: UnsafeRawBufferPointer, from: Int64, through: Int64, scratch: DecodeScratch,
+        timestamps: inout [Int64], values: inout [Double]
+    ) {
+        let count = decode(bytes, from: from, through: through, scratch)
+        timestamps.append(contentsOf: UnsafeBufferPointer(start: scratch.times, count: count))
+        values.append(contentsOf: UnsafeBufferPointer(start: scratch.values, count: count))
+    }
+
+    /// Decodes into the scratch's columns; how many samples.
+    ///
+    /// Codes far enough from the end are read without asking for each byte whether it is there: none is longer than
+    /// `longest`. The last ones go through `Decoder`, which asks.
+    private static func decode(
+        _ bytes: UnsafeRawBufferPointer, from: Int64, through: Int64, _ scratch: DecodeScratch
+    ) -> Int {
+        guard let base = bytes.baseAddress else { return 0 }
+        let longest = 40
+        let safeEnd = bytes.count - longest
+        var decoder = Decoder()
+        var at = 0
+        var count = 0
+        powersOfTen.withUnsafeBufferPointer { powers in
+            var state = decoder
+            var divisor = 1.0
+            while at < safeEnd {
+                let code = base.load(fromByteOffset: at, as: UInt8.self)
+                at += 1
+                if code >= 0x80 {
+                    count = run(code, &state, from, through, scratch, count)
+                    continue
+                }
+                if code & absolute != 0 {
+                    state.time = fastZigzag(base, &at)
+                    state.bits = fastWord(base, &at)
+                    state.distance = 0
+                    state.scale = 0
+                    divisor = 1
+                    state.scaled = scaledInteger(Double(bitPattern: state.bits), 0) ?? 0
+                } else {
+                    switch code & 3 {
+                    case 1:
+                        state.distance &+= Int64(base.load(fromByteOffset: at, as: Int8.self))
+                        at += 1
+                    case 2:
+                        let word = base.loadUnaligned(fromByteOffset: at, as: Int16.self)
+                        state.distance &+= Int64(Int16(littleEndian: word))
+                        at += 2
+                    case 3: state.distance &+= fastZigzag(base, &at)
+                    default: break
+                    }
+                    state.time &+= state.distance
+                    switch code >> 2 & 3 {
+                    case 1:
+                        state.scaled &+= fastZigzag(base, &at)
+                        state.bits =
+                            state.scale == 0
+                            ? Double(state.scaled).bitPattern : (Double(state.scaled) / divisor).bitPattern
+                    case 2:
+                        let form = base.load(fromByteOffset: at, as: UInt8.self)
+                        at += 1
+                        let before = Int(form >> 4)
+                        let length = Int(form & 15)
+                        guard before + length <= 8 else { return }
+                        if length > 0 {
+                            let word = fastWord(base, at) & (UInt64.max >> UInt64(64 - length * 8))
+                            state.bits ^= word << UInt64((8 - before - length) * 8)
+                            at += length
+                        }
+                    case 3:
+                        state.scale = min(Int(base.load(fromByteOffset: at, as: UInt8.self)), powers.count - 1)
+                        at += 1
+                        divisor = powers[state.scale]
+                        state.scaled = fastZigzag(base, &at)
+                        state.bits = (Double(state.scaled) / divisor).bitPattern
+                    default: break
+                    }
+                }
+                if state.time >= from && state.time <= through {
+                    scratch.reserve(count + 1, keep: count)
+                    scratch.times[count] = state.time
+                    scratch.values[count] = Double(bitPattern: state.bits)
+                    count += 1
+                }
+            }
+            decoder = state
+        }
+        guard at >= safeEnd || bytes.count <= longest else { return count }
+        var reader = ByteReader(bytes)
+        reader.at = at
+        while !reader.atEnd {
+            let code = reader.byte()
+            if code >= 0x80 {
+                count = run(code, &decoder, from, through, scratch, count)
+                continue
+            }
+            decoder.step(code, &reader)
+            if reader.failed { break }
+            if decoder.time >= from && decoder.time <= through {
+                scratch.reserve(count + 1, keep: count)
+                scratch.times[count] = decoder.time
+                scratch.values[count] = Double(bitPattern: decoder.bits)
+                count += 1
+            }
+        }
+        return count
+    }
+
+    /// Samples at the last distance with the last value.
+    @inline(__always)
+    private static func run(
+        _ code: UInt8, _ state: inout Decoder, _ from: Int64, _ through: Int64, _ scratch: DecodeScratch, _ count: Int
+    ) -> Int {
+        let length = Int(code & 0x7f)
+        let value = Double(bitPattern: state.bits)
+        scratch.reserve(count + length, keep: count)
+        var count = count
+        for _ in 0..<length {
+            state.time &+= state.distance
+            if state.time >= from && state.time <= through {
+                scratch.times[count] = state.time
+                scratch.values[count] = value
+                count += 1
+            }
+        }
+        return count
+    }
+
+    @inline(__always)
+    private static func fastZigzag(_ base: UnsafeRawPointer, _ at: inout Int) -> Int64 {
+        var byte = base.load(fromByteOffset: at, as: UInt8.self)
+        at += 1
+        var value = UInt64(byte & 0x7f)
+        var shift: UInt64 = 7
+        while byte >= 0x80, shift <= 63 {
+            byte = base.load(fromByteOffset: at, as: UInt8.self)
+            at += 1
+            value |= UInt64(byte & 0x7f) << shift
+            shift += 7
+        }
+        return unzigzag(value)
+    }
+
+    @inline(__always)
+    private static func fastWord(_ base: UnsafeRawPointer, _ at: Int) -> UInt64 {
+        UInt64(littleEndian: base.loadUnaligned(fromByteOffset: at, as: UInt64.self))
+    }
+
+    @inline(__always)
+    private static func fastWord(_ base: UnsafeRawPointer, _ at: inout Int) -> UInt64 {
+        defer { at += 8 }
+        return fastWord(base, at)
+    }
+}
