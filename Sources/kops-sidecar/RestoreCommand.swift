@@ -101,6 +101,7 @@ struct RestoreCommand: AsyncParsableCommand {
         }
         options.source = source
         options.from = place.from
+        options.placeArguments = place.arguments
         options.keyFile = keyFile ?? options.keyFile
         if let at {
             options.atTime = at == "latest" ? .max : try parseTimeArgument(at, now: WallClock.system.nowMilliseconds())

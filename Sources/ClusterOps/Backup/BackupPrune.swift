@@ -38,22 +38,29 @@ extension BackupService {
         let remove = Retention.prune(items, rules, now: now)
         if dryRun { return remove }
         try await destination.removeLeftovers(olderThan: now - 86_400_000)
+        var removed: [String] = []
         let byName = Dictionary(entries.map { ("\($0.name)", $0) }, uniquingKeysWith: { a, _ in a })
         for name in remove {
             try Task.checkCancellation()
             guard let entry = byName[name] else { continue }
             // The manifest goes first: what is left after a kill is no backup any more.
             let manifestName = name + BackupCatalogue.manifestSuffix
-            for file in entry.files.sorted(by: { a, b in a.name == manifestName && b.name != manifestName }) {
-                try await destination.remove(file.name)
+            do {
+                for file in entry.files.sorted(by: { a, b in a.name == manifestName && b.name != manifestName }) {
+                    try await destination.remove(file.name)
+                }
+                removed.append(name)
+            } catch let error as BackupError where error.code == .refused {
+                // Locked by the store for a while yet: a later run removes it, and the others go now.
+                logger.info("kept for now", metadata: ["destination": "\(destination.name)", "reason": "\(error)"])
             }
         }
-        metrics.removed(destination.name, remove.count)
-        let gone = Set(remove)
+        metrics.removed(destination.name, removed.count)
+        let gone = Set(removed)
         let left = entries.filter { !gone.contains("\($0.name)") }
         metrics.stored(
             destination.name, count: left.count(where: \.isGood), bytes: left.reduce(Int64(0)) { $0 + $1.bytes })
-        return remove
+        return removed
     }
 }
 

@@ -16,6 +16,8 @@ package struct RestoreOptions: Sendable, Codable, Equatable {
     package var source = "latest"
     /// A directory, or a destination's name; nil looks in all destinations.
     package var from: String?
+    /// How `from` is written for another node's command line, with what belongs to it; nil where `from` says it all.
+    package var placeArguments: String?
     package var cluster: String?
     /// The last state not later than this, milliseconds since 1970 UTC; and not beyond this revision.
     package var atTime: Int64?

@@ -212,11 +212,14 @@ package struct RestorePlan: Sendable {
         for name in names {
             let what = record.options.controlPlane ? " --control-plane" : " --data-dir \(record.options.dataDirectory)"
             let bump = record.options.bumpRevision.map { " --bump-revision \($0)" } ?? " --no-bump"
-            let from = record.options.from.map { " --from \($0)" } ?? ""
+            let from = record.options.placeArguments ?? record.options.from.map { " --from \($0)" } ?? ""
+            let point =
+                record.options.atRevision.map { " --revision \($0)" }
+                ?? record.options.atTime.map { " --at " + ($0 == .max ? "latest" : formatRFC3339($0)) } ?? ""
             let key = record.options.keyFile.map { " --key-file \($0)" } ?? ""
             let backup = source.manifest?.name ?? record.options.source
             notes.append(
-                "on \(name): kops-sidecar restore \(backup)\(from)\(key)\(what) --set-aside --name \(name) --initial-cluster '\(record.initialCluster)' --initial-cluster-token \(record.token)\(bump)"
+                "on \(name): kops-sidecar restore \(backup)\(from)\(key)\(point)\(what) --set-aside --name \(name) --initial-cluster '\(record.initialCluster)' --initial-cluster-token \(record.token)\(bump)"
             )
         }
         return notes

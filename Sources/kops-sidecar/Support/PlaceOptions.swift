@@ -46,6 +46,18 @@ struct PlaceOptions: ParsableArguments {
         return nil
     }
 
+    /// As it is written on another node, where files lie under the same names.
+    var arguments: String? {
+        guard let from, from.contains("://") else { return nil }
+        let flags = [
+            ("--from", from), ("--s3-endpoint", s3Endpoint), ("--s3-region", s3AccessKeyFile == nil ? nil : s3Region),
+            ("--s3-access-key-file", s3AccessKeyFile), ("--s3-secret-key-file", s3SecretKeyFile),
+            ("--s3-ca-file", s3CaFile), ("--sftp-key-file", sftpKeyFile), ("--sftp-password-file", sftpPasswordFile),
+            ("--sftp-known-hosts", from.hasPrefix("sftp://") ? sftpKnownHosts : nil),
+        ]
+        return flags.compactMap { flag, value in value.map { " \(flag) \($0)" } }.joined()
+    }
+
     private func s3(_ url: String) throws -> any Destination {
         var options = S3Options()
         let rest = url.dropFirst("s3://".count)
