@@ -83,13 +83,14 @@ extension RestoreExecutor {
             endpoints: endpoints, tls: record.options.etcd.tlsOfExistingFiles, http: http, timeout: .seconds(8))
     }
 
-    /// The newest revision that etcd serves.
-    func proveServing() async throws -> Int64 {
+    /// The newest revision that etcd serves; nil where this member runs, and waits for others to be restored.
+    func proveServing() async throws -> Int64? {
         let http = HTTPClient(name: "kops-restore")
         defer { http.shutdown() }
         let client = client(http)
         let wanted = (record.revision ?? 0) + (record.options.bumpRevision ?? 0)
-        let deadline = ContinuousClock.now + surroundings.startLimit
+        let isAlone = !record.initialCluster.contains(",")
+        let deadline = ContinuousClock.now + (isAlone ? surroundings.startLimit : surroundings.quorumLimit)
         var last = "it does not answer"
         while ContinuousClock.now < deadline {
             do {
@@ -115,8 +116,9 @@ extension RestoreExecutor {
             }
             try await Task.sleep(for: .milliseconds(300))
         }
-        let others = record.initialCluster.contains(",") ? " (are the other members restored and started?)" : ""
-        throw BackupError(.failed, "etcd does not serve\(others): \(last): go on with --resume")
+        // The node's part is done: what runs here serves as soon as a majority does.
+        if !isAlone, !EtcdPresence.processes(directory).isEmpty { return nil }
+        throw BackupError(.failed, "etcd does not serve: \(last): go on with --resume")
     }
 
     /// etcd's own hash of the restored keys against the backup's; only possible where revisions were not marked compacted.

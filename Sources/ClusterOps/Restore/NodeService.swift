@@ -49,6 +49,8 @@ package struct RestoreSurroundings: Sendable {
     /// How long a pod may take to stop (kubelet's poll of 20 s, a grace period of 30 s, and as much again) and to serve.
     package var stopLimit: Duration = .seconds(150)
     package var startLimit: Duration = .seconds(600)
+    /// How long a member waits for a majority before it leaves the rest to the other nodes.
+    package var quorumLimit: Duration = .seconds(120)
     /// How long other members get to catch up before they are told of.
     package var memberLimit: Duration = .seconds(30)
     /// When kubelet is no longer waited for: its poll, the grace period and a little.

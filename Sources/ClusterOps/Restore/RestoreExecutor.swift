@@ -142,15 +142,34 @@ struct RestoreExecutor {
         case .setAside: try setAside()
         case .activate: try activate()
         case .start(let component): try start(component)
-        case .proveServing: report.revision = try await proveServing()
-        case .compareMembers: return try await compareMembers()
-        case .disarm: return try await disarm()
-        case .proveServer: try await proveServer()
+        case .proveServing:
+            if let revision = try await proveServing() {
+                report.revision = revision
+            } else {
+                journal.waitsForOthers = true
+                return [
+                    "this node's part is done; etcd serves as soon as a majority of its members is restored: run the plan's commands on the others, the last one proves the cluster"
+                ]
+            }
+        case .compareMembers, .disarm, .proveServer, .lookForStale:
+            if journal.waitsForOthers == true { return [] }
+            return try await provePart(action)
         case .restartKubelet: try await surroundings.restartKubelet()
         case .reviveKubelet: try await reviveKubelet()
-        case .lookForStale: return await lookForStale()
         }
         return []
+    }
+
+    /// Steps that need etcd to serve.
+    private func provePart(_ action: RestoreStep.Action) async throws -> [String] {
+        switch action {
+        case .compareMembers: return try await compareMembers()
+        case .disarm: return try await disarm()
+        case .lookForStale: return await lookForStale()
+        default:
+            try await proveServer()
+            return []
+        }
     }
 
     private func fetch() async throws {

@@ -55,4 +55,6 @@ struct RestoreJournal: Codable, Equatable {
     var notes: [String]?
     /// Files of the node were put back.
     var hasPutBack: Bool?
+    /// No majority of members was restored yet: nothing was proven that needs one.
+    var waitsForOthers: Bool?
 }
