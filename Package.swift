@@ -106,8 +106,12 @@ let package = Package(
             dependencies: ["Monitoring", "MetricModel", "PromQL", "Platform", "Kubernetes", "TestSupport"],
             swiftSettings: strict),
         .testTarget(
-            name: "ClusterOpsTests", dependencies: ["ClusterOps", "Etcd", "Kubernetes", "Platform", "TestSupport"],
-            exclude: ["Destinations/s3server.py"], swiftSettings: strict),
+            name: "ClusterOpsTests",
+            dependencies: ["ClusterOps", "Etcd", "Kubernetes", "Platform", "TestSupport", logging],
+            exclude: [
+                "Certificates/stand-in-kubeadm.sh", "Certificates/stand-in-kubelet.py", "Certificates/stand-in-pki.sh",
+                "Destinations/s3server.py",
+            ], swiftSettings: strict),
         .testTarget(
             name: "KopsSidecarTests",
             dependencies: ["KopsSidecar", "MetricModel", "Platform", "Monitoring", "ClusterOps"],

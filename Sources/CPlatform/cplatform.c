@@ -4,10 +4,12 @@
 #include <crypt.h>
 #include <errno.h>
 #include <malloc.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timex.h>
+#include <unistd.h>
 
 struct start {
     void (*body)(void *);
@@ -68,3 +70,4 @@ void kops_limit_heaps(void) {
 }
 
 void kops_trim_heaps(void) { malloc_trim(0); }
+int kops_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }

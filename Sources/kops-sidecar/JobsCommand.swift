@@ -28,6 +28,7 @@ private struct RunRow: Decodable {
     var endedAt: String?
     var result: String
     var message: String
+    var log: [String]?
 }
 
 struct JobsListCommand: AsyncParsableCommand {
@@ -84,6 +85,9 @@ struct JobsHistoryCommand: AsyncParsableCommand {
     @Option(help: "At most so many.")
     var limit = 20
 
+    @Flag(help: "With each run's log.")
+    var log = false
+
     @OptionGroup var server: ServerOptions
     @OptionGroup var listing: OutputOptions
 
@@ -96,6 +100,7 @@ struct JobsHistoryCommand: AsyncParsableCommand {
         var table = TextTable(["JOB", "STARTED", "ENDED", "RESULT", "MESSAGE"])
         for run in try decodeAnswer(Envelope<Runs>.self, body).data.runs {
             table.rows.append([run.job, run.startedAt, run.endedAt ?? "-", run.result, run.message])
+            if log { for line in run.log ?? [] { table.rows.append(["", "", "", "", "| " + line]) } }
         }
         table.printOut()
     }

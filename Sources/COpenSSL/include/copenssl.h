@@ -19,6 +19,9 @@ typedef struct {
     int is_ca;
     char subject[512];      // RFC 2253
     char serial[128];       // hexadecimal digits
+    char issuer[512];       // RFC 2253
+    char names[2048];       // subject alternative names as `DNS:a, IP Address:1.2.3.4`; empty where there are none
+    char sha256[65];        // of the DER form, hexadecimal digits
 } kops_certificate;
 // Reads the certificate number `index` (from 0) of a PEM text. 1: read; 0: there is none of that number; -1: damaged.
 int kops_certificate_read(const void *pem, size_t count, size_t index, kops_certificate *out);
@@ -48,4 +51,15 @@ int kops_x25519_shared(const unsigned char key[32], const unsigned char peer[32]
 // RFC 5869.
 int kops_hkdf_sha256(const unsigned char *secret, size_t secret_count, const unsigned char *salt, size_t salt_count,
                      const unsigned char *info, size_t info_count, unsigned char *out, size_t count);
+
+// Whether the first certificate of a PEM text was made for the private key of another: 1 yes, 0 no, -1 unreadable.
+int kops_certificate_matches_key(const void *pem, size_t count, const void *key, size_t key_count);
+// Whether `pem`'s first certificate is signed by the first of `ca`: 1 yes, 0 no, -1 unreadable.
+int kops_certificate_signed_by(const void *pem, size_t count, const void *ca, size_t ca_count);
+
+// Begins a TLS handshake on the connected, blocking socket and reads the certificate that the peer shows, whoever issued
+// it. `cert` and `key` (PEM, may be null) are shown where the peer asks. The socket's own time limits apply. 1: read;
+// 0: the peer ended the connection or speaks no TLS; -1: out of memory, or `cert` and `key` are unusable.
+int kops_tls_served(int socket, const char *server_name, const void *cert, size_t cert_count, const void *key,
+                    size_t key_count, kops_certificate *out);
 #endif

@@ -13,4 +13,6 @@ int kops_clock_is_synchronised(long *error);
 void kops_limit_heaps(void);
 // Gives the system back what the allocator holds and nobody uses.
 void kops_trim_heaps(void);
+// pipe2(2) with both ends closed in programs that are started; 0, or -1 with errno set.
+int kops_pipe(int ends[2]);
 #endif

@@ -17,7 +17,9 @@ enum EtcdPresence {
 
     /// etcd holds an exclusive lock on its database while it runs.
     private static func isLocked(_ path: String) -> Bool {
-        let fd = open(path, O_RDWR | O_CLOEXEC)
+        var fd = open(path, O_RDWR | O_CLOEXEC)
+        // A service that may not write there can still ask for the lock.
+        if fd < 0 { fd = open(path, O_RDONLY | O_CLOEXEC) }
         guard fd >= 0 else { return false }
         defer { close(fd) }
         if flock(fd, LOCK_EX | LOCK_NB) != 0 { return errno == EWOULDBLOCK }
@@ -75,7 +77,7 @@ enum EtcdPresence {
     }
 
     /// Ports with a listening TCP socket, as /proc/net lists them (state 0A).
-    private static func listening(_ proc: String) -> Set<UInt16> {
+    static func listening(_ proc: String = "/proc") -> Set<UInt16> {
         var ports: Set<UInt16> = []
         for file in ["\(proc)/net/tcp", "\(proc)/net/tcp6"] {
             for line in ((try? FileSystem.readText(file)) ?? "").split(separator: "\n").dropFirst() {

@@ -16,6 +16,8 @@ package struct JobRun: Sendable {
     package var message: String
     package var log: [String]
     package var onDemand: Bool
+    /// 0, or which retry it was.
+    package var attempt = 0
 }
 
 /// The runs of all jobs in SQLite: each is written down before it begins, so that one cut off by a kill is known.
@@ -42,6 +44,9 @@ struct JobJournal: Sendable {
                     CREATE INDEX run_job ON run(job, started);
                     """)
         }
+        migrator.registerMigration("attempts") { db in
+            try db.execute(sql: "ALTER TABLE run ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0")
+        }
         try migrator.migrate(database)
     }
 
@@ -49,8 +54,8 @@ struct JobJournal: Sendable {
         try database.write { db in
             try db.execute(
                 sql:
-                    "INSERT INTO run(job, started, result, message, log, on_demand) VALUES(?, ?, 'running', '', '', ?)",
-                arguments: [job, time, onDemand])
+                    "INSERT INTO run(job, started, result, message, log, on_demand, attempt) VALUES(?, ?, 'running', '', '', ?, ?)",
+                arguments: [job, time, onDemand, attempt])
             let id = db.lastInsertedRowID
             try db.execute(
                 sql: """
@@ -94,7 +99,7 @@ struct JobJournal: Sendable {
                     result: JobRun.Result(rawValue: row["result"]) ?? .failure, message: row["message"],
                     log: log.isEmpty
                         ? [] : log.split(separator: "\n", omittingEmptySubsequences: false).map(String.init),
-                    onDemand: row["on_demand"])
+                    onDemand: row["on_demand"], attempt: row["attempt"])
             }
         }
     }

@@ -16,8 +16,12 @@ package struct Job: Sendable {
     package var scope = Scope.node
     /// Milliseconds.
     package var timeout: Int64 = 3_600_000
-    /// A random part of this many milliseconds is waited before a scheduled run.
+    /// A random part of this many milliseconds is added to each time of the schedule.
     package var jitter: Int64 = 0
+    /// A scheduled run that falls outside waits until it opens.
+    package var window: MaintenanceWindow?
+    /// Asked once when the service starts: true where something was cut off that cannot wait for the schedule.
+    package var isDueAtStart: (@Sendable () -> Bool)?
     package var retries = 0
     /// Before the first retry; doubled each time.
     package var retryDelay: Int64 = 30_000
@@ -53,22 +57,32 @@ package struct JobStatus: Sendable {
 package final class JobRunner: Sendable {
     private struct Entry {
         var job: Job
-        var next: Int64?
+        var timer: JobTimer
         var task: Task<Void, Never>?
+        /// A cluster's job that was due while another sidecar led: this one takes it where it becomes the leader soon.
+        var waitingSince: Int64?
     }
+
+    /// How long after its time a cluster's job is taken over from a leader that has gone.
+    private static let takeOverTime: Int64 = 300_000
+    private static let maxLogBytes = 64 << 10
 
     private let journal: JobJournal
     private let clock: WallClock
     private let metrics: MetricRegistry
     private let log: Logger
     private let isLeader: @Sendable () -> Bool
+    /// Told of each run that has ended.
+    private let ended: @Sendable (JobRun) -> Void
     private let state = Lock<[String: Entry]>([:])
 
     /// Opens the journal of runs. Throws where the file cannot be used.
     package init(
         path: String, clock: WallClock, metrics: MetricRegistry, log: Logger,
-        isLeader: @escaping @Sendable () -> Bool = { true }
+        isLeader: @escaping @Sendable () -> Bool = { true },
+        ended: @escaping @Sendable (JobRun) -> Void = { _ in }
     ) throws {
+        self.ended = ended
         journal = try JobJournal(path: path)
         self.clock = clock
         self.metrics = metrics
@@ -80,13 +94,14 @@ package final class JobRunner: Sendable {
     /// Replaces all jobs; runs under way go on.
     package func apply(_ jobs: [Job]) {
         let now = clock.nowMilliseconds()
+        let isFirst = state.withLock { $0.isEmpty }
         var entries: [String: Entry] = [:]
         for job in jobs {
             let last = try? journal.lastRun(job.name)
-            var next = job.schedule?.next(after: now)
-            // Missed while away: made up for now, once.
-            if let last, let due = job.schedule?.next(after: last.startedAt), due < now { next = now }
-            entries[job.name] = Entry(job: job, next: next)
+            let timer = JobTimer(
+                job.schedule, window: job.window, jitter: job.jitter, now: now, lastStart: last?.startedAt,
+                isDue: isFirst && job.isDueAtStart?() ?? false)
+            entries[job.name] = Entry(job: job, timer: timer)
             if let last { publish(job.name, last) }
         }
         state.withLock { state in
@@ -95,29 +110,52 @@ package final class JobRunner: Sendable {
         }
     }
 
-    /// Starts what is due until the task is cancelled, then waits a little for runs under way.
+    /// Starts what is due until the task is cancelled, then waits for runs under way.
     package func run() async throws {
         while !Task.isCancelled {
             let now = clock.nowMilliseconds()
-            let due = state.withLock { state -> [Job] in
-                var due: [Job] = []
-                for (name, entry) in state {
-                    guard let next = entry.next else { continue }
-                    let jumped = next > now + 400 * 86_400_000
-                    guard next <= now || jumped else { continue }
-                    state[name]?.next = entry.job.schedule?.next(after: now)
-                    if next <= now, entry.task == nil { due.append(entry.job) }
-                }
-                return due
-            }
-            for job in due where job.scope == .node || isLeader() { start(job, onDemand: false) }
-            let soonest = state.withLock { $0.values.compactMap(\.next).min() }
+            for job in due(now) where start(job, onDemand: false) == nil { skipped(job, "running") }
+            let soonest = state.withLock { $0.values.compactMap(\.timer.due).min() }
             let wait = min(max((soonest ?? .max) - clock.nowMilliseconds(), 50), 1000)
             try? await Task.sleep(for: .milliseconds(wait))
         }
         let running = state.withLock { $0.values.compactMap(\.task) }
         for task in running { task.cancel() }
         for task in running { await task.value }
+    }
+
+    /// What is to begin now. A cluster's job that is due elsewhere is remembered for a while.
+    private func due(_ now: Int64) -> [Job] {
+        let leads = isLeader()
+        var passed: [Job] = []
+        let due = state.withLock { state -> [Job] in
+            var due: [Job] = []
+            for name in state.keys.sorted() {
+                guard var entry = state[name] else { continue }
+                let isDue = entry.timer.isDue(now: now)
+                if entry.job.scope == .node || leads {
+                    if isDue || entry.waitingSince != nil { due.append(entry.job) }
+                    entry.waitingSince = nil
+                } else if isDue {
+                    entry.waitingSince = now
+                } else if let since = entry.waitingSince, now - since > Self.takeOverTime || now < since {
+                    entry.waitingSince = nil
+                    passed.append(entry.job)
+                }
+                state[name] = entry
+            }
+            return due
+        }
+        for job in passed { skipped(job, "not_leader") }
+        return due
+    }
+
+    private func skipped(_ job: Job, _ reason: String) {
+        metrics.counter(
+            "kops_job_skipped_total", "Times of a job's schedule at which it did not begin here, by reason.",
+            labels: [("job", job.name), ("reason", reason)]
+        ).add()
+        log.debug("job skipped", metadata: ["job": "\(job.name)", "reason": "\(reason)"])
     }
 
     /// Runs a job now and waits for its end. Throws where there is no such job or it is under way.
@@ -138,7 +176,7 @@ package final class JobRunner: Sendable {
             state.values.map { entry in
                 JobStatus(
                     name: entry.job.name, schedule: entry.job.schedule?.description ?? "", running: entry.task != nil,
-                    nextRun: entry.next, lastRun: nil)
+                    nextRun: entry.timer.due, lastRun: nil)
             }
         }.map { status in
             var status = status
@@ -163,12 +201,9 @@ package final class JobRunner: Sendable {
     }
 
     private func execute(_ job: Job, onDemand: Bool) async {
-        if job.jitter > 0, !onDemand {
-            try? await Task.sleep(for: .milliseconds(Int64.random(in: 0...job.jitter)))
-        }
         var attempt = 0
         while !Task.isCancelled {
-            let lines = Lock<[String]>([])
+            let lines = Lock<(kept: [String], bytes: Int)>(([], 0))
             let started = clock.nowMilliseconds()
             var id: Int64?
             do {
@@ -178,13 +213,20 @@ package final class JobRunner: Sendable {
             }
             log.info("job started", metadata: ["job": "\(job.name)"])
             let context = JobContext(onDemand: onDemand) { line in
-                lines.withLock { if $0.count < 1000 { $0.append(String(line.prefix(2000))) } }
+                lines.withLock { lines in
+                    guard lines.bytes < Self.maxLogBytes else { return }
+                    let line = String(line.prefix(2000))
+                    lines.kept.append(line)
+                    lines.bytes += line.utf8.count
+                    if lines.bytes >= Self.maxLogBytes { lines.kept.append("(the rest is left out)") }
+                }
             }
             let (result, message) = await outcome(job, context)
             let run = JobRun(
                 job: job.name, startedAt: started, endedAt: clock.nowMilliseconds(), result: result, message: message,
-                log: lines.withLock { $0 }, onDemand: onDemand)
+                log: lines.withLock { $0.kept }, onDemand: onDemand, attempt: attempt)
             if let id { try? journal.end(id, run) }
+            ended(run)
             publish(job.name, run)
             metrics.counter(
                 "kops_job_runs_total", "Runs of jobs, by result.",
@@ -232,6 +274,11 @@ package final class JobRunner: Sendable {
         metrics.gauge(
             "kops_job_last_result", "Whether a job's last run went well (1) or not (0).", labels: [("job", name)]
         ).set(run.result == .success ? 1 : 0)
+        if let end = run.endedAt {
+            metrics.gauge(
+                "kops_job_last_duration_seconds", "How long a job's last run took.", labels: [("job", name)]
+            ).set(Double(max(0, end - run.startedAt)) / 1000)
+        }
     }
 }
 

@@ -4,11 +4,11 @@ import Platform
 /// What the page shows beside Prometheus' own API: `/api/kops/v1/{backups,jobs,certificates}`.
 package struct KopsRoutes: Sendable {
     private let jobs: JobRunner
-    private let certificates: CertificateInventory
+    private let certificates: CertificateWatch
     private let backups: @Sendable () -> BackupService?
 
     package init(
-        jobs: JobRunner, certificates: CertificateInventory, backups: @escaping @Sendable () -> BackupService?
+        jobs: JobRunner, certificates: CertificateWatch, backups: @escaping @Sendable () -> BackupService?
     ) {
         self.jobs = jobs
         self.certificates = certificates
@@ -30,14 +30,10 @@ package struct KopsRoutes: Sendable {
             },
             .get("/api/kops/v1/backups") { _ in await backupList() },
             .get("/api/kops/v1/certificates") { _ in
-                let found = try await WorkerPool.blocking.run { certificates.scan().certificates }
+                await certificates.look(atPorts: false)
+                let seen = certificates.current()
                 let now = WallClock.system.nowMilliseconds()
-                return .success { writer in
-                    writer.object { writer in
-                        writer.key("certificates")
-                        writer.array(found) { writer, watched in writeCertificate(&writer, watched, now: now) }
-                    }
-                }
+                return .success { writeCertificates(&$0, seen, now: now) }
             },
         ]
     }
@@ -98,6 +94,8 @@ package struct KopsRoutes: Sendable {
             writer.string(run.message)
             writer.key("onDemand")
             writer.bool(run.onDemand)
+            writer.key("attempt")
+            writer.int(Int64(run.attempt))
             writer.key("log")
             writer.strings(run.log)
         }
@@ -145,22 +143,5 @@ package struct KopsRoutes: Sendable {
             writer.key("problem")
             writer.string(entry.problem ?? "")
         }
-    }
-}
-
-/// A certificate as the API and `certs status` tell it.
-package func writeCertificate(_ writer: inout JSONWriter, _ watched: WatchedCertificate, now: Int64) {
-    writer.object { writer in
-        let texts = [
-            ("path", watched.path), ("kind", watched.kind), ("subject", watched.certificate.subject),
-            ("serial", watched.certificate.serial), ("notBefore", formatRFC3339(watched.certificate.notBefore)),
-            ("notAfter", formatRFC3339(watched.certificate.notAfter)),
-        ]
-        for (name, text) in texts {
-            writer.key(name)
-            writer.string(text)
-        }
-        writer.key("daysLeft")
-        writer.int(watched.daysLeft(at: now))
     }
 }

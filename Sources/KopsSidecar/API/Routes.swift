@@ -47,8 +47,14 @@ package struct RouteTable: Sendable {
     private let security: RequestSecurity
     private let log: Logger
     private let metrics: MetricRegistry
+    private let changed: @Sendable (APIRequest, Int) -> Void
 
-    package init(_ routes: [Route], security: RequestSecurity, metrics: MetricRegistry, log: Logger) {
+    /// `changed` is told of each request that may have changed something, with its answer's status.
+    package init(
+        _ routes: [Route], security: RequestSecurity, metrics: MetricRegistry, log: Logger,
+        changed: @escaping @Sendable (APIRequest, Int) -> Void = { _, _ in }
+    ) {
+        self.changed = changed
         self.routes = routes
         self.security = security
         self.metrics = metrics
@@ -88,20 +94,14 @@ package struct RouteTable: Sendable {
                 continue
             }
             if let refusal = await security.refusal(of: request, changesState: route.changesState) {
+                if route.changesState { changed(request, refusal.status) }
                 return (refusal, name)
             }
             var request = request
             request.pathValues = values
-            do {
-                return (try await route.handler(request), name)
-            } catch let error as APIError {
-                return (error.reply, name)
-            } catch let error as WorkerPoolError {
-                return (APIError(.unavailable, error.description).reply, name)
-            } catch {
-                log.error("request failed", metadata: ["path": "\(request.path)", "error": "\(error)"])
-                return (APIError(.internalError, "\(error)").reply, name)
-            }
+            let reply = await handled(request, by: route)
+            if route.changesState { changed(request, reply.status) }
+            return (reply, name)
         }
         if !allowed.isEmpty {
             if request.method == "OPTIONS" {
@@ -117,5 +117,18 @@ package struct RouteTable: Sendable {
             return (reply, "none")
         }
         return (.text(404, "404 page not found\n"), "none")
+    }
+
+    private func handled(_ request: APIRequest, by route: Route) async -> APIReply {
+        do {
+            return try await route.handler(request)
+        } catch let error as APIError {
+            return error.reply
+        } catch let error as WorkerPoolError {
+            return APIError(.unavailable, error.description).reply
+        } catch {
+            log.error("request failed", metadata: ["path": "\(request.path)", "error": "\(error)"])
+            return APIError(.internalError, "\(error)").reply
+        }
     }
 }

@@ -37,6 +37,9 @@ package struct SidecarConfig: Sendable {
     package var backup: BackupOptions?
     package var upgrade: UpgradeConfig?
     package var doctor: DoctorConfig?
+    package var certificates: CertificateOptions?
+    package var jobs = JobsConfig()
+    package var audit = AuditConfig()
     package var notifications: NotificationsConfig?
     /// External Alertmanagers that get every alert too.
     package var alerting: AlertingConfig?
@@ -116,17 +119,13 @@ extension SidecarConfig {
             root.section("backup"), cluster: cluster.name, workDirectory: storage.path, issues)
         upgrade = decodeUpgradeConfig(root.section("upgrade"))
         doctor = decodeDoctorConfig(root.section("doctor"))
+        certificates = decodeCertificatesConfig(root.section("certificates"))
         decodeRuleFiles(root, issues)
         remoteWrite = decodeRemoteWrite(root.sections("remote_write"), warnings: &warnings)
         decodeNotificationSections(root, issues)
         alerting = decodeAlertingConfig(root.section("alerting"))
-        if let jobs = root.section("jobs") {
-            if jobs.choice("leader", ["lease", "off"]) == "lease", let at = jobs.node("leader") {
-                issues.add(
-                    at, "jobs.leader: lease is not offered in this version; say off and run the jobs on one node")
-            }
-            jobs.finish()
-        }
+        jobs = decodeJobsConfig(root.section("jobs"))
+        audit = decodeAuditConfig(root.section("audit"))
         for (key, why) in Self.unsupported { root.refuse(key, why) }
         // How Prometheus itself runs: nothing of this program's depends on it.
         _ = root.section("runtime").map { $0.int("gogc") }
@@ -137,7 +136,6 @@ extension SidecarConfig {
         ("remote_read", "queries read the local store in this version"),
         ("tracing", "this program sends no traces"),
         ("otlp", "metrics are taken by scraping"),
-        ("certificates", "renew with `kubeadm certs renew` in this version"),
     ]
 
     /// Keys of `global` that change nothing here, so that an existing file is taken as it is.

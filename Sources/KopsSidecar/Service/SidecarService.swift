@@ -54,6 +54,8 @@ package final class SidecarService: Sendable {
     /// Answers queries and rules in place of the local store.
     private let remoteEngine: RemoteEngine?
     let jobs: JobRunner
+    let leadership: Leadership
+    let audit: AuditTrail
     private let notifications: NotificationService
     private let outlets: AlertOutlets
     private let notifier: HTTPClient
@@ -61,9 +63,9 @@ package final class SidecarService: Sendable {
     private let queries: WorkerPool
     let current: Lock<Current>
     private let supervisor: ServiceManager
-    private let certificates = CertificateInventory()
     let upgrade: UpgradeService
     let examined = Lock<DoctorReport?>(nil)
+    private let certificates: CertificateParts
     private let reloads = AsyncLock()
 
     /// Loads the configuration and opens the store. Nothing is scraped or listened on before `run`.
@@ -100,9 +102,15 @@ package final class SidecarService: Sendable {
             storeOptions.outOfOrderWindow = config.storage.outOfOrderWindow
             storeOptions.maxSeries = config.storage.maxSeries
             store = try Store(options: storeOptions, clock: clock, metrics: metrics, log: log)
+            leadership = makeLeadership(
+                config.jobs, kubeconfig: config.cluster.kubeconfig, clock: clock, metrics: metrics, log: log)
+            audit = try AuditTrail(
+                path: FileSystem.resolve("audit.sqlite", in: config.storage.path), clock: clock, metrics: metrics,
+                log: log)
             jobs = try JobRunner(
                 path: FileSystem.resolve("jobs.sqlite", in: config.storage.path), clock: clock, metrics: metrics,
-                log: log)
+                log: log, isLeader: { [leadership] in leadership.isLeader },
+                ended: { [audit] in audit.record(run: $0) })
         } catch {
             throw StartFailure(kind: .failed, lines: ["\(error)"])
         }
@@ -151,6 +159,7 @@ package final class SidecarService: Sendable {
         self.notifications = notifications
         self.notifier = notifier
         self.external = external
+        certificates = CertificateParts(config.certificates, metrics: metrics, clock: clock)
         self.clock = clock
         self.metrics = metrics
         self.log = log
@@ -198,8 +207,13 @@ package final class SidecarService: Sendable {
             config.ruleGroups, externalLabels: config.global.externalLabels, externalURL: Self.externalURL(config.http))
         remoteWrite.apply(config)
         upgrade.apply(config)
-        jobs.apply(
-            try backupJobs(backup, config.backup) + etcdJobs(config.etcd) + upgradeJobs(config) + doctorJobs(config))
+        certificates.apply(config.certificates)
+        audit.apply(retention: config.audit.retention, sinks: makeAuditSinks(config, client: notifier))
+        let all: [[Job]] = [
+            try backupJobs(backup, config.backup), try etcdJobs(config.etcd), upgradeJobs(config),
+            try doctorJobs(config), try certificates.jobs(config.certificates, clock: clock),
+        ]
+        jobs.apply(all.flatMap { $0 })
         current.withLock {
             $0.config = config
             $0.backup = backup
@@ -235,6 +249,7 @@ package final class SidecarService: Sendable {
                 let config = try await WorkerPool.blocking.run { try Self.load(options) }
                 let before = current.withLock { $0.config }
                 var findings: [String] = []
+                if before.jobs != config.jobs { findings.append("jobs") }
                 if before.storage.path != config.storage.path { findings.append("storage.path") }
                 if before.storage.engine != config.storage.engine || before.storage.queryURL != config.storage.queryURL
                 {
@@ -248,10 +263,12 @@ package final class SidecarService: Sendable {
                 }
                 try apply(config)
                 log.info("configuration loaded", metadata: ["file": "\(config.path)"])
+                audit.record(action: "reload", subject: config.path, succeeded: true)
                 return []
             } catch {
                 let lines = (error as? ConfigProblems)?.lines ?? ["\(error)"]
                 for line in lines { log.error("configuration refused", metadata: ["finding": "\(line)"]) }
+                audit.record(action: "reload", succeeded: false, detail: lines.joined(separator: "; "))
                 current.withLock { $0.reloadSucceeded = false }
                 publishReload(successful: false)
                 return lines
@@ -309,7 +326,8 @@ package final class SidecarService: Sendable {
     package func run() async throws {
         let config = current.withLock { $0.config }
         let routes = RouteTable(
-            makeRoutes(config), security: try requestSecurity(config.http), metrics: metrics, log: log)
+            makeRoutes(config), security: try requestSecurity(config.http), metrics: metrics, log: log,
+            changed: { [audit] in audit.record(request: $0, status: $1) })
         let address = "\(config.http.host):\(config.http.port)"
         if let problem = addressProblem(config.http) {
             throw StartFailure(kind: .failed, lines: ["cannot listen on \(address): \(problem)"])
@@ -338,11 +356,17 @@ package final class SidecarService: Sendable {
                         }),
                     .init(service: Part("log of changes") { [self] in await followChanges() }),
                     .init(service: Part("upgrade") { [self] in await goOnWithUpgrade() }),
+                    .init(service: Part("leadership") { [leadership] in await leadership.run() }),
+                    .init(
+                        service: Part("speaker") { [leadership, notifications] in
+                            await followLeadership(leadership, notifications)
+                        }),
+                    .init(service: Part("audit") { [audit] in await audit.run() }),
+                    .init(service: Part("certificates") { [certificates] in await certificates.watch.run() }),
                     .init(service: Part("housekeeping") { [self] in await housekeeping() }),
                     .init(service: server),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: log))
-        watchCertificates()
         if let backup = current.withLock({ $0.backup }) { Task { await backup.observeStored() } }
         let hangups = Task { [self] in
             for await _ in await UnixSignalsSequence(trapping: .sighup) { _ = await reload() }
@@ -357,24 +381,6 @@ package final class SidecarService: Sendable {
         supervisor.stopping()
         store.close()
         log.info("stopped")
-    }
-
-    /// The expiry of each certificate as a metric, looked at anew once a minute at most.
-    private func watchCertificates() {
-        let seen = Lock<(at: Int64, found: [WatchedCertificate])>((0, []))
-        metrics.onCollect { [certificates, clock] writer in
-            let now = clock.nowMilliseconds()
-            let found = seen.withLock { seen in
-                if now - seen.at > 60_000 || now < seen.at { seen = (now, certificates.scan().certificates) }
-                return seen.found
-            }
-            for watched in found {
-                writer.write(
-                    "kops_certificate_expiry_timestamp_seconds", "When a certificate of this node expires.",
-                    labels: [("path", watched.path), ("subject", watched.certificate.subject), ("kind", watched.kind)],
-                    Double(watched.certificate.notAfter) / 1000)
-            }
-        }
     }
 
     /// Tells systemd that the service lives, as often as it asks for.
@@ -429,9 +435,10 @@ package final class SidecarService: Sendable {
             + RemoteWriteRoutes(store, metrics: metrics, isEnabled: options.enableRemoteWriteReceiver).routes
             + StoreRoutes(store, pool: queries, isAdminEnabled: options.enableAdminAPI).routes
             + KopsRoutes(
-                jobs: jobs, certificates: certificates, backups: { [current] in current.withLock { $0.backup } }
+                jobs: jobs, certificates: certificates.watch, backups: { [current] in current.withLock { $0.backup } }
             ).routes
-            + UpgradeRoutes(upgrade, jobs: jobs).routes + doctorRoutes() + status.routes + pageRoutes()
+            + UpgradeRoutes(upgrade, jobs: jobs).routes + doctorRoutes() + AuditRoutes(audit).routes + status.routes
+            + pageRoutes()
     }
 }
 

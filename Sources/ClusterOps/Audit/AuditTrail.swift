@@ -1,0 +1,223 @@
+import GRDB
+package import Logging
+package import Platform
+
+/// Who did what, when, with what result: kept in SQLite for a time, and sent on to where logs are kept. Recording never
+/// waits and never fails the thing that is recorded; what could not be kept is counted. Thread-safe.
+package final class AuditTrail: Sendable {
+    /// However long the time, no more entries than these are kept.
+    private static let maxEntries = 200_000
+    private static let maxWaiting = 1000
+
+    private struct Settings {
+        var retention: Int64 = 90 * 86_400_000
+        var sinks: [any AuditSink] = []
+        var waiting = 0
+    }
+
+    private let database: DatabaseQueue
+    private let clock: WallClock
+    private let log: Logger
+    private let metrics: MetricRegistry
+    private let settings = Lock(Settings())
+    private let lost: Counter
+    /// One thread, so that entries keep their order.
+    private let writer = WorkerPool(name: "kops-audit", threads: 1, queueLimit: maxWaiting)
+
+    /// Opens the file. Throws where it cannot be used.
+    package init(path: String, clock: WallClock, metrics: MetricRegistry, log: Logger) throws {
+        database = try Self.open(path)
+        self.clock = clock
+        self.log = log
+        self.metrics = metrics
+        lost = metrics.counter("kops_audit_lost_total", "Entries of the audit trail that could not be kept.")
+    }
+
+    private static func open(_ path: String) throws -> DatabaseQueue {
+        var configuration = Configuration()
+        configuration.busyMode = .timeout(10)
+        configuration.prepareDatabase { db in
+            try db.execute(sql: "PRAGMA journal_mode = WAL")
+            try db.execute(sql: "PRAGMA synchronous = NORMAL")
+        }
+        let database = try DatabaseQueue(path: path, configuration: configuration)
+        var migrator = DatabaseMigrator()
+        migrator.registerMigration("entries") { db in
+            try db.execute(
+                sql: """
+                    CREATE TABLE entry(
+                      id INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,
+                      subject TEXT NOT NULL, succeeded INTEGER NOT NULL, detail TEXT NOT NULL);
+                    CREATE INDEX entry_time ON entry(time);
+                    CREATE TABLE sent(sink TEXT PRIMARY KEY, id INTEGER NOT NULL);
+                    """)
+        }
+        try migrator.migrate(database)
+        return database
+    }
+
+    package func apply(retention: Int64, sinks: [any AuditSink]) {
+        settings.withLock {
+            $0.retention = retention
+            $0.sinks = sinks
+        }
+    }
+
+    // MARK: recording
+
+    package func record(
+        actor: String = "sidecar", action: String, subject: String = "", succeeded: Bool, detail: String = ""
+    ) {
+        record(
+            AuditEntry(
+                time: clock.nowMilliseconds(), actor: actor, action: action, subject: subject, succeeded: succeeded,
+                detail: detail))
+    }
+
+    /// A job's run as an entry.
+    package func record(run: JobRun) {
+        guard run.result != .running else { return }
+        record(
+            actor: run.onDemand ? "on demand" : "schedule", action: run.job, succeeded: run.result == .success,
+            detail: run.result == .success || run.result == .failure
+                ? run.message : "\(run.result.rawValue): \(run.message)")
+    }
+
+    package func record(_ entry: AuditEntry) {
+        metrics.counter(
+            "kops_audit_entries_total", "Entries of the audit trail, by result.",
+            labels: [("result", entry.succeeded ? "success" : "failure")]
+        ).add()
+        let taken = writer.submit { [self] in
+            do {
+                try Self.insert(entry, database)
+            } catch {
+                lost.add()
+                log.error(
+                    "an audit entry cannot be kept", metadata: ["action": "\(entry.action)", "error": "\(error)"])
+            }
+        }
+        if !taken { lost.add() }
+    }
+
+    private static func insert(_ entry: AuditEntry, _ database: DatabaseQueue) throws {
+        try database.write { db in
+            try db.execute(
+                sql: "INSERT INTO entry(time, actor, action, subject, succeeded, detail) VALUES(?, ?, ?, ?, ?, ?)",
+                arguments: [entry.time, entry.actor, entry.action, entry.subject, entry.succeeded, entry.detail])
+        }
+    }
+
+    /// For a command beside a running sidecar: adds to its trail where there is one. Blocks.
+    package static func append(_ entry: AuditEntry, path: String) throws {
+        guard FileSystem.exists(path) else { return }
+        try insert(entry, try open(path))
+    }
+
+    // MARK: reading
+
+    /// The newest first. `action` is a word or the beginning of it. Blocks.
+    package func list(limit: Int, since: Int64 = 0, action: String? = nil) throws -> [AuditEntry] {
+        try database.read { db in
+            try Row.fetchAll(
+                db,
+                sql: """
+                    SELECT * FROM entry WHERE time >= ? AND (? IS NULL OR substr(action, 1, length(?)) = ?)
+                    ORDER BY id DESC LIMIT ?
+                    """, arguments: [since, action, action, action, limit]
+            ).map(Self.entry)
+        }
+    }
+
+    private static func entry(_ row: Row) -> AuditEntry {
+        var entry = AuditEntry(
+            time: row["time"], actor: row["actor"], action: row["action"], subject: row["subject"],
+            succeeded: row["succeeded"], detail: row["detail"])
+        entry.id = row["id"]
+        return entry
+    }
+
+    // MARK: keeping and sending
+
+    /// Removes what is too old and sends what is new, until the task is cancelled.
+    package func run() async {
+        var pauses: [String: (until: Int64, length: Int64)] = [:]
+        var cleanedAt = Int64.min
+        while !Task.isCancelled {
+            let now = monotonicMilliseconds()
+            if now - cleanedAt > 3_600_000 || cleanedAt == Int64.min {
+                cleanedAt = now
+                await clean()
+            }
+            for sink in settings.withLock({ $0.sinks }) {
+                if let pause = pauses[sink.name], now < pause.until { continue }
+                if await ship(sink) {
+                    pauses[sink.name] = nil
+                } else {
+                    let length = min((pauses[sink.name]?.length ?? 2500) * 2, 300_000)
+                    pauses[sink.name] = (monotonicMilliseconds() + length, length)
+                }
+            }
+            try? await Task.sleep(for: .seconds(2))
+        }
+    }
+
+    func clean() async {
+        let oldest = clock.nowMilliseconds() - settings.withLock { $0.retention }
+        do {
+            try await WorkerPool.blocking.run { [database] in
+                try database.write { db in
+                    try db.execute(sql: "DELETE FROM entry WHERE time < ?", arguments: [oldest])
+                    try db.execute(
+                        sql: """
+                            DELETE FROM entry WHERE id <= (SELECT id FROM entry ORDER BY id DESC LIMIT 1 OFFSET ?)
+                            """, arguments: [Self.maxEntries])
+                }
+            }
+        } catch {
+            log.error("the audit trail cannot be cut", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Sends all that is new, in batches; what was sent is remembered over restarts. False where the sink failed.
+    func ship(_ sink: any AuditSink) async -> Bool {
+        while !Task.isCancelled {
+            do {
+                let name = sink.name
+                let batch = try await WorkerPool.blocking.run { [database] in
+                    try database.read { db in
+                        try Row.fetchAll(
+                            db,
+                            sql: """
+                                SELECT * FROM entry WHERE id > coalesce((SELECT id FROM sent WHERE sink = ?), 0)
+                                ORDER BY id LIMIT 500
+                                """, arguments: [name]
+                        ).map(Self.entry)
+                    }
+                }
+                guard let last = batch.last else { return true }
+                try await sink.send(batch)
+                try await WorkerPool.blocking.run { [database] in
+                    try database.write { db in
+                        try db.execute(
+                            sql: "INSERT OR REPLACE INTO sent(sink, id) VALUES(?, ?)", arguments: [name, last.id])
+                    }
+                }
+                metrics.counter(
+                    "kops_audit_shipped_total", "Entries of the audit trail that were sent on.",
+                    labels: [("sink", name)]
+                ).add(Double(batch.count))
+            } catch {
+                if Task.isCancelled { return false }
+                metrics.counter(
+                    "kops_audit_ship_failures_total", "Attempts to send entries on that failed.",
+                    labels: [("sink", sink.name)]
+                ).add()
+                log.warning(
+                    "the audit trail cannot be sent on", metadata: ["sink": "\(sink.name)", "error": "\(error)"])
+                return false
+            }
+        }
+        return true
+    }
+}

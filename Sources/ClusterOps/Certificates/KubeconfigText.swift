@@ -1,0 +1,58 @@
+import Platform
+
+/// The parts of a kubeconfig that certificates are about. Looked for by line: kubeadm writes each value in one.
+package struct KubeconfigText: Sendable {
+    private let values: [Substring: Substring]
+
+    package init(_ bytes: [UInt8]) {
+        var values: [Substring: Substring] = [:]
+        let text = String(decoding: bytes, as: UTF8.self)
+        for line in text.split(separator: "\n") {
+            let rest = line.drop { $0 == " " || $0 == "\t" || $0 == "-" }
+            guard let colon = rest.firstIndex(of: ":") else { continue }
+            let value = rest[rest.index(after: colon)...].drop { $0 == " " || $0 == "\"" || $0 == "'" }
+            let key = rest[..<colon]
+            if values[key] == nil { values[key] = value.prefix { $0 != "\"" && $0 != "'" && $0 != "\r" && $0 != " " } }
+        }
+        self.values = values
+    }
+
+    /// PEM of the client certificate that it holds.
+    package var clientCertificate: [UInt8]? { data("client-certificate-data") }
+    package var clientKey: [UInt8]? { data("client-key-data") }
+    package var authority: [UInt8]? { data("certificate-authority-data") }
+    /// The file that holds the client certificate, where it is not within.
+    package var clientCertificateFile: String? { text("client-certificate") }
+    package var server: String? { text("server") }
+
+    package func text(_ key: String) -> String? {
+        values[key[...]].flatMap { $0.isEmpty ? nil : String($0) }
+    }
+
+    private func data(_ key: String) -> [UInt8]? { text(key).map { base64Decoded($0.utf8) } }
+}
+
+/// Bytes of base64; anything else in the text is passed over.
+func base64Decoded(_ text: some Sequence<UInt8>) -> [UInt8] {
+    var out: [UInt8] = []
+    var buffer: UInt32 = 0
+    var bits = 0
+    for byte in text {
+        let value: UInt8
+        switch byte {
+        case UInt8(ascii: "A")...UInt8(ascii: "Z"): value = byte - UInt8(ascii: "A")
+        case UInt8(ascii: "a")...UInt8(ascii: "z"): value = byte - UInt8(ascii: "a") + 26
+        case UInt8(ascii: "0")...UInt8(ascii: "9"): value = byte - UInt8(ascii: "0") + 52
+        case UInt8(ascii: "+"): value = 62
+        case UInt8(ascii: "/"): value = 63
+        default: continue
+        }
+        buffer = buffer << 6 | UInt32(value)
+        bits += 6
+        if bits >= 8 {
+            bits -= 8
+            out.append(UInt8(truncatingIfNeeded: buffer >> UInt32(bits)))
+        }
+    }
+    return out
+}

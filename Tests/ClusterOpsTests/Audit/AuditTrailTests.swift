@@ -1,0 +1,143 @@
+import FoundationEssentials
+import Logging
+import Platform
+import Testing
+
+@testable import ClusterOps
+
+@Suite struct AuditTrailTests {
+    private final class Bench: Sendable {
+        let directory: String
+        let now = Lock<Int64>(1_800_000_000_000)
+        let metrics = MetricRegistry()
+
+        init() throws { directory = try temporaryDirectory() }
+        deinit { try? FileSystem.removeTree(directory) }
+
+        func open() throws -> AuditTrail {
+            try AuditTrail(
+                path: directory + "/audit.sqlite", clock: WallClock { [now] in now.withLock { $0 } }, metrics: metrics,
+                log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        }
+
+        /// Waits until so many entries are kept.
+        func settle(_ trail: AuditTrail, _ count: Int) async throws {
+            for _ in 0..<400 {
+                if try trail.list(limit: 10_000).count == count { return }
+                try await Task.sleep(for: .milliseconds(10))
+            }
+            Issue.record("\(try trail.list(limit: 10_000).count) entries, \(count) expected")
+        }
+    }
+
+    /// Takes batches as a server would; refuses them while told to.
+    private final class Server: Sendable {
+        struct State {
+            var requests: [HTTPRequest] = []
+            var answer = (status: 204, body: "")
+        }
+        let state = Lock(State())
+
+        var transport: AuditTransport {
+            { [state] request in
+                state.withLock { state in
+                    state.requests.append(request)
+                    var response = HTTPResponse()
+                    response.status = state.answer.status
+                    response.body = Array(state.answer.body.utf8)
+                    return response
+                }
+            }
+        }
+
+        func bodies() -> [String] {
+            state.withLock { $0.requests.map { String(decoding: $0.body ?? [], as: UTF8.self) } }
+        }
+    }
+
+    @Test func keepsWhoDidWhatAndForgetsInTime() async throws {
+        let bench = try Bench()
+        let trail = try bench.open()
+        trail.record(actor: "alice", action: "POST /api/v2/silences", succeeded: true)
+        bench.now.withLock { $0 += 1000 }
+        trail.record(actor: "schedule", action: "backup", succeeded: false, detail: "no etcd")
+        try await bench.settle(trail, 2)
+        let entries = try trail.list(limit: 10)
+        #expect(entries.map(\.action) == ["backup", "POST /api/v2/silences"])
+        #expect(entries.first?.detail == "no etcd")
+        #expect(try trail.list(limit: 10, action: "POST /api").map(\.actor) == ["alice"])
+        #expect(try trail.list(limit: 10, since: 1_800_000_001_000).count == 1)
+        trail.apply(retention: 3_600_000, sinks: [])
+        bench.now.withLock { $0 += 3_600_000 - 500 }
+        await trail.clean()
+        #expect(try trail.list(limit: 10).map(\.action) == ["backup"])
+        // A command beside it adds to the same trail; where there is none it makes none.
+        let other = AuditEntry(time: 1_800_000_009_000, actor: "command line", action: "restore", succeeded: true)
+        try AuditTrail.append(other, path: bench.directory + "/audit.sqlite")
+        #expect(try trail.list(limit: 1).first?.action == "restore")
+        try AuditTrail.append(other, path: bench.directory + "/absent.sqlite")
+        #expect(!FileSystem.exists(bench.directory + "/absent.sqlite"))
+    }
+
+    @Test func sendsEachEntryInOrderOnceAlsoOverARestartAndAFailure() async throws {
+        let bench = try Bench()
+        let server = Server()
+        let origin = AuditOrigin(cluster: "prod", node: "cp1")
+        func sink() -> LokiSink { LokiSink(url: "http://loki:3100", origin: origin, transport: server.transport) }
+        let trail = try bench.open()
+        for number in 0..<3 { trail.record(action: "step \(number)", succeeded: true) }
+        try await bench.settle(trail, 3)
+        server.state.withLock { $0.answer = (503, "later") }
+        #expect(await trail.ship(sink()) == false)
+        server.state.withLock { $0.answer = (204, "") }
+        #expect(await trail.ship(sink()))
+        #expect(server.bodies().count == 2)
+        #expect(server.bodies()[0] == server.bodies()[1], "what was refused is sent again")
+        struct Push: Decodable {
+            struct Stream: Decodable {
+                var stream: [String: String]
+                var values: [[String]]
+            }
+            var streams: [Stream]
+        }
+        let push = try JSONDecoder().decode(Push.self, from: Data(server.bodies()[1].utf8))
+        let stream = try #require(push.streams.first)
+        #expect(stream.stream == ["job": "kops-sidecar", "kind": "audit", "cluster": "prod", "node": "cp1"])
+        #expect(stream.values.map { $0[0] } == stream.values.map { $0[0] }.sorted())
+        #expect(stream.values.count == 3)
+        #expect(stream.values[2][1].contains("\"action\":\"step 2\""))
+        #expect(server.state.withLock { $0.requests.last?.url } == "http://loki:3100/loki/api/v1/push")
+        // Another process goes on where this one was.
+        let again = try bench.open()
+        again.record(action: "after", succeeded: true)
+        try await bench.settle(again, 4)
+        #expect(await again.ship(sink()))
+        #expect(server.bodies().count == 3)
+        #expect(!server.bodies()[2].contains("step"))
+        #expect(await again.ship(sink()))
+        #expect(server.bodies().count == 3, "nothing new, nothing sent")
+    }
+
+    @Test func elasticsearchIsBelievedByDocument() async throws {
+        let server = Server()
+        let sink = ElasticsearchSink(
+            url: "http://es:9200", index: "audit", origin: AuditOrigin(cluster: "c", node: "n"),
+            transport: server.transport)
+        var entry = AuditEntry(time: 1_800_000_000_000, actor: "a", action: "quote \" and\nline", succeeded: false)
+        entry.id = 7
+        server.state.withLock { $0.answer = (200, #"{"errors":false,"items":[{"create":{"status":201}}]}"#) }
+        try await sink.send([entry])
+        let lines = server.bodies()[0].split(separator: "\n", omittingEmptySubsequences: false)
+        #expect(lines.count == 3)
+        #expect(lines[0].contains("\"_id\":\"c-n-1800000000000-7\"") && lines[0].contains("\"_index\":\"audit\""))
+        #expect(
+            lines[1].contains("\"@timestamp\":\"2027-01-15T08:00:00Z\"") && lines[1].contains("\"result\":\"failure\""))
+        // There already: an attempt whose answer was lost.
+        server.state.withLock { $0.answer = (200, #"{"errors":true,"items":[{"create":{"status":409}}]}"#) }
+        try await sink.send([entry])
+        server.state.withLock {
+            $0.answer = (200, #"{"errors":true,"items":[{"create":{"status":429,"error":{"reason":"busy"}}}]}"#)
+        }
+        await #expect(throws: AuditSinkError.self) { try await sink.send([entry]) }
+    }
+}

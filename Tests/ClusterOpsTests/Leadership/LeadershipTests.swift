@@ -1,0 +1,94 @@
+import Kubernetes
+import Logging
+import Platform
+import TestSupport
+import Testing
+
+@testable import ClusterOps
+
+/// Sidecars that agree over a lease of the stand-in API server.
+@Suite(.enabled(if: KubeAPIStandIn.isPossible, "needs python3"), .serialized)
+struct LeadershipTests {
+    private static let timing: LeaderElector.Timing = {
+        var timing = LeaderElector.Timing()
+        timing.lease = 4000
+        timing.renewDeadline = 2500
+        timing.retryPeriod = 300
+        return timing
+    }()
+
+    private func candidate(_ name: String, _ url: String, _ metrics: MetricRegistry = MetricRegistry()) -> Leadership {
+        var options = KubernetesClient.Options()
+        options.attempts = 1
+        options.requestsPerSecond = 0
+        options.timeout = .seconds(1)
+        let client = KubernetesClient(
+            ClusterAccess(server: url), http: HTTPClient(name: "lease-\(name)"), options: options)
+        return Leadership(
+            identity: name, timing: Self.timing,
+            store: KubernetesLease(namespace: "kube-system", name: "kops-sidecar", clock: .system) { client },
+            metrics: metrics, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    }
+
+    private func eventually(_ what: String, within: Duration = .seconds(30), _ holds: () -> Bool) async throws {
+        let deadline = ContinuousClock.now + within
+        while ContinuousClock.now < deadline {
+            if holds() { return }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        Issue.record("did not come about: \(what)")
+    }
+
+    @Test func oneLeadsAnotherTakesOverAndWithoutTheAPIBothSpeak() async throws {
+        let server = try KubeAPIStandIn()
+        let a = candidate("a", server.url)
+        let b = candidate("b", server.url)
+        let first = Task { await a.run() }
+        try await eventually("a leads") { a.isLeader }
+        let second = Task { await b.run() }
+        try await eventually("b follows a") { b.role == .follower(leader: "a") }
+        #expect(!b.isLeader && !b.mayNotify && a.mayNotify)
+        // Given up at a clean end: no waiting for the lease to run out.
+        first.cancel()
+        await first.value
+        #expect(!a.isLeader)
+        try await eventually("b leads", within: .milliseconds(Self.timing.lease)) { b.isLeader }
+        // The API server is gone: nobody may run a cluster's job, everybody may speak.
+        server.stop()
+        try await eventually("b leads no more") { !b.isLeader }
+        try await eventually("nobody knows") { b.role == .unknown }
+        #expect(b.mayNotify)
+        second.cancel()
+        await second.value
+    }
+
+    @Test func aLeaderThatVanishesIsReplacedWithinTheLease() async throws {
+        let server = try KubeAPIStandIn()
+        let identityOfTheDead = candidate("dead", server.url)
+        let work = Task { await identityOfTheDead.run() }
+        try await eventually("leads") { identityOfTheDead.isLeader }
+        let b = candidate("b", server.url)
+        let second = Task { await b.run() }
+        try await eventually("b follows") { b.role == .follower(leader: "dead") }
+        // As after a kill: it renews no more, and gives nothing back.
+        let began = ContinuousClock.now
+        identityOfTheDead.freeze()
+        try await eventually("b leads") { b.isLeader }
+        let took = ContinuousClock.now - began
+        #expect(took < .milliseconds(Self.timing.lease + 2 * Self.timing.retryPeriod + 1500), "\(took)")
+        #expect(!identityOfTheDead.isLeader)
+        work.cancel()
+        second.cancel()
+        await second.value
+        await work.value
+    }
+
+    @Test func withoutALeaseItLeads() async throws {
+        let alone = Leadership(
+            identity: "a", store: nil, metrics: MetricRegistry(),
+            log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        #expect(alone.isLeader && alone.mayNotify)
+        var roles = alone.changes().makeAsyncIterator()
+        #expect(await roles.next() == .leader)
+    }
+}

@@ -1,0 +1,161 @@
+import Logging
+import Platform
+import Testing
+
+@testable import ClusterOps
+
+@Suite struct JobRunnerTests {
+    /// A runner over a clock that only the test moves.
+    private final class Bench: Sendable {
+        let now = Lock<Int64>(1_000_000_000)
+        let leads = Lock(true)
+        let metrics = MetricRegistry()
+        let directory: String
+        let runner: JobRunner
+
+        init() throws {
+            directory = try temporaryDirectory()
+            runner = try Self.open(directory, now, leads, metrics)
+        }
+
+        private static func open(
+            _ directory: String, _ now: Lock<Int64>, _ leads: Lock<Bool>, _ metrics: MetricRegistry
+        ) throws -> JobRunner {
+            try JobRunner(
+                path: directory + "/jobs.sqlite", clock: WallClock { now.withLock { $0 } }, metrics: metrics,
+                log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, isLeader: { leads.withLock { $0 } })
+        }
+
+        func again() throws -> JobRunner { try Self.open(directory, now, leads, metrics) }
+
+        deinit { try? FileSystem.removeTree(directory) }
+
+        func advance(_ milliseconds: Int64) { now.withLock { $0 += milliseconds } }
+    }
+
+    private func eventually(_ what: @Sendable () -> Bool) async throws {
+        for _ in 0..<400 {
+            if what() { return }
+            try await Task.sleep(for: .milliseconds(25))
+        }
+        Issue.record("did not come about")
+    }
+
+    @Test func runsOnTimeNeverTwiceAtOnceAndKeepsTheLog() async throws {
+        let bench = try Bench()
+        let running = Lock((now: 0, most: 0, count: 0))
+        let gate = Lock(false)
+        let job = Job(name: "slow", schedule: try Schedule("every 1m")) { context in
+            running.withLock {
+                $0.now += 1
+                $0.most = max($0.most, $0.now)
+                $0.count += 1
+            }
+            context.log("first line")
+            while !gate.withLock({ $0 }) { try await Task.sleep(for: .milliseconds(10)) }
+            running.withLock { $0.now -= 1 }
+            return "fine"
+        }
+        bench.runner.apply([job])
+        let service = Task { try await bench.runner.run() }
+        bench.advance(61_000)
+        try await eventually { running.withLock { $0.count } == 1 }
+        bench.advance(61_000)
+        await #expect(throws: JobError.self) { try await bench.runner.trigger("slow") }
+        try await eventually {
+            String(decoding: bench.metrics.expose(), as: UTF8.self)
+                .contains("kops_job_skipped_total{job=\"slow\",reason=\"running\"} 1")
+        }
+        gate.withLock { $0 = true }
+        try await eventually { (try? bench.runner.history("slow", limit: 9))?.first?.result == .success }
+        let run = try #require(try bench.runner.history("slow", limit: 9).last)
+        #expect(run.log == ["first line"])
+        #expect(run.message == "fine")
+        #expect(running.withLock { $0.most } == 1)
+        service.cancel()
+        try await service.value
+    }
+
+    @Test func retriesWithinItsCountAndTimesOut() async throws {
+        let bench = try Bench()
+        let calls = Lock(0)
+        var flaky = Job(name: "flaky", schedule: nil) { _ in
+            let call = calls.withLock { calls -> Int in
+                calls += 1
+                return calls
+            }
+            if call < 3 { throw JobError("not yet") }
+            return "at last"
+        }
+        flaky.retries = 5
+        flaky.retryDelay = 1
+        var hanging = Job(name: "hanging", schedule: nil) { _ in
+            try await Task.sleep(for: .seconds(600))
+            return ""
+        }
+        hanging.timeout = 100
+        bench.runner.apply([flaky, hanging])
+        #expect(try await bench.runner.trigger("flaky").result == .success)
+        let runs = try bench.runner.history("flaky", limit: 9)
+        #expect(runs.map(\.result) == [.success, .failure, .failure])
+        #expect(runs.map(\.attempt) == [2, 1, 0])
+        #expect(runs.allSatisfy { $0.onDemand })
+        #expect(try await bench.runner.trigger("hanging").result == .timeout)
+        await #expect(throws: JobError.self) { try await bench.runner.trigger("unknown") }
+    }
+
+    @Test func aClustersJobWaitsForALeaderAndANodesDoesNot() async throws {
+        let bench = try Bench()
+        bench.leads.withLock { $0 = false }
+        let done = Lock<[String]>([])
+        func job(_ name: String, _ scope: Job.Scope) throws -> Job {
+            var job = Job(name: name, schedule: try Schedule("every 1h")) { _ in
+                done.withLock { $0.append(name) }
+                return ""
+            }
+            job.scope = scope
+            return job
+        }
+        bench.runner.apply([try job("node", .node), try job("cluster", .cluster)])
+        let service = Task { try await bench.runner.run() }
+        bench.advance(3_600_000)
+        try await eventually { done.withLock { $0 } == ["node"] }
+        // The leader has gone before it could run it; this one takes over.
+        bench.advance(20_000)
+        bench.leads.withLock { $0 = true }
+        try await eventually { done.withLock { $0 } == ["node", "cluster"] }
+        // Led elsewhere for good: not run here, later either.
+        bench.leads.withLock { $0 = false }
+        bench.advance(3_600_000)
+        try await eventually { done.withLock { $0.count } == 3 }
+        bench.advance(400_000)
+        try await eventually {
+            String(decoding: bench.metrics.expose(), as: UTF8.self)
+                .contains("kops_job_skipped_total{job=\"cluster\",reason=\"not_leader\"} 1")
+        }
+        bench.leads.withLock { $0 = true }
+        try await Task.sleep(for: .milliseconds(300))
+        #expect(done.withLock { $0 } == ["node", "cluster", "node"])
+        service.cancel()
+        try await service.value
+    }
+
+    @Test func aRunThatWasCutOffIsKnownAfterARestart() async throws {
+        let bench = try Bench()
+        let begun = Lock(false)
+        let job = Job(name: "cut", schedule: try Schedule("every 1m")) { _ in
+            begun.withLock { $0 = true }
+            try await Task.sleep(for: .seconds(600))
+            return ""
+        }
+        bench.runner.apply([job])
+        let service = Task { try await bench.runner.run() }
+        bench.advance(61_000)
+        try await eventually { begun.withLock { $0 } }
+        // As after a kill: another process opens the same journal.
+        let again = try bench.again()
+        #expect(try again.history("cut", limit: 1).first?.result == .interrupted)
+        service.cancel()
+        try await service.value
+    }
+}
