@@ -142,10 +142,10 @@ package final class AuditTrail: Sendable {
     /// Removes what is too old and sends what is new, until the task is cancelled.
     package func run() async {
         var pauses: [String: (until: Int64, length: Int64)] = [:]
-        var cleanedAt = Int64.min
+        var cleanedAt: Int64?
         while !Task.isCancelled {
             let now = monotonicMilliseconds()
-            if now - cleanedAt > 3_600_000 || cleanedAt == Int64.min {
+            if cleanedAt.map({ now - $0 > 3_600_000 }) ?? true {
                 cleanedAt = now
                 await clean()
             }

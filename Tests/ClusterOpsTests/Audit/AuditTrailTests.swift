@@ -118,6 +118,24 @@ import Testing
         #expect(server.bodies().count == 3, "nothing new, nothing sent")
     }
 
+    @Test func itsLoopSendsWhatIsNew() async throws {
+        let bench = try Bench()
+        let server = Server()
+        let trail = try bench.open()
+        trail.apply(
+            retention: 3_600_000,
+            sinks: [
+                LokiSink(
+                    url: "http://loki", origin: AuditOrigin(cluster: "c", node: "n"), transport: server.transport)
+            ])
+        let loop = Task { await trail.run() }
+        trail.record(action: "something", succeeded: true)
+        for _ in 0..<400 where server.bodies().isEmpty { try await Task.sleep(for: .milliseconds(25)) }
+        #expect(server.bodies().count == 1)
+        loop.cancel()
+        await loop.value
+    }
+
     @Test func elasticsearchIsBelievedByDocument() async throws {
         let server = Server()
         let sink = ElasticsearchSink(
