@@ -95,6 +95,11 @@ let package = Package(
             exclude: ["kube_api_standin.py"], swiftSettings: strict),
         .testTarget(
             name: "KubernetesTests", dependencies: ["Kubernetes", "Platform", "TestSupport"], swiftSettings: strict),
+        // What scripts/promql-fuzz compares a real Prometheus with.
+        .executableTarget(
+            name: "promql-probe", dependencies: ["MetricModel", "PromQL"], path: "Tests/PromQLProbe",
+            swiftSettings: strict),
+
         .testTarget(name: "MetricModelTests", dependencies: ["MetricModel"], swiftSettings: strict),
         .testTarget(name: "PlatformTests", dependencies: ["Platform"], swiftSettings: strict),
         .testTarget(name: "PromQLTests", dependencies: ["PromQL", "MetricModel"], swiftSettings: strict),

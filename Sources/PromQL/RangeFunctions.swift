@@ -146,7 +146,7 @@ extension Evaluator {
         _ series: [RangeSeries], _ steps: Int, _ body: @escaping @Sendable (RangeSeries, inout Annotations) -> Column?
     ) throws -> [Column] {
         let work = series.reduce(0) { $0 + $1.times.count + $1.histogramTimes.count } + series.count * steps
-        if let parallel = options.parallel, series.count >= 8, work >= 50_000 {
+        if let parallel = options.parallel, series.count >= 8, work >= 300_000 {
             let parts = min(series.count / 4, 16)
             let results = ParallelResults<Part>(count: parts)
             let control = control

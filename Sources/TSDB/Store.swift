@@ -39,6 +39,7 @@ package final class Store: SampleAppender, Sendable {
     let back = Lock(Back())
     let partitionList = Lock<[Partition]>([])
     let keeping = LogKeeping()
+    let marks = HeadMarks()
 
     /// Opens the directory, makes it where it is missing, sets damaged files aside, and replays the logs.
     package init(

@@ -9,7 +9,9 @@ extension Store: Queryable {
         if from > through { return [] }
         // The head first: what a flush moves meanwhile is then seen twice, never missed.
         let excerpts = front.withLock { front in
-            front.head.select(matchers).compactMap { front.head.excerpt($0, from: from, through: through) }
+            front.head.select(matchers).compactMap {
+                front.head.excerpt($0, from: from, through: through, marks: marks)
+            }
         }
         var places: [Labels: Int] = [:]
         var out: [SeriesSamples] = []
@@ -37,19 +39,31 @@ extension Store: Queryable {
         -> [SeriesSamples]
     {
         if excerpts.isEmpty { return [] }
-        let pieces = control.parallel == nil ? 1 : max(1, min(8, excerpts.count / 16))
-        return try side(by: control, pieces) { piece in
+        // Waking another thread pays for some milliseconds' work only.
+        let bytes = excerpts.reduce(0) { $0 + $1.codes.reduce(0) { $0 + $1.bytes.count } }
+        let pieces = control.parallel == nil ? 1 : max(1, min(8, excerpts.count / 16, bytes >> 20))
+        let marks = marks
+        return try side(by: control.parallel, pieces) { piece in
             let scratch = DecodeScratch()
+            var passed: [(slot: UInt32, entry: HeadMarks.Entry)] = []
             var out: [SeriesSamples] = []
             for excerpt in excerpts[excerpts.count * piece / pieces..<excerpts.count * (piece + 1) / pieces] {
                 try control.check()
                 var series = SeriesSamples(labels: excerpt.labels)
                 for code in excerpt.codes {
-                    code.withUnsafeBytes {
+                    let left = code.bytes.withUnsafeBytes {
                         HeadCode.decode(
-                            $0, from: from, through: through, scratch: scratch, timestamps: &series.timestamps,
-                            values: &series.values)
+                            $0, start: code.start, from: from, through: through, scratch: scratch,
+                            timestamps: &series.timestamps, values: &series.values)
                     }
+                    // Old marks are as good while the chunk has not grown much.
+                    if code.start == nil ? left.isEmpty : code.bytes.count < 1000 { continue }
+                    let kept = left.count > 1 ? left : (code.start.map { [$0] } ?? []) + left
+                    passed.append(
+                        (
+                            excerpt.slot,
+                            .init(generation: excerpt.generation, firstTime: code.firstTime, marks: kept)
+                        ))
                 }
                 if !excerpt.late.isEmpty {
                     let late = excerpt.late.sorted { $0.time < $1.time }
@@ -60,6 +74,7 @@ extension Store: Queryable {
                 try control.charge(series.timestamps.count)
                 out.append(series)
             }
+            marks.keep(passed)
             return out
         }.flatMap { $0 }
     }

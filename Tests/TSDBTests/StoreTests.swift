@@ -57,6 +57,35 @@ final class ScratchDirectory {
         Labels([("__name__", "metric_\(n % 7)"), ("instance", "host-\(n % 5)"), ("n", "\(n)")])
     }
 
+    /// Whatever was asked before, a question about the last minutes gets just what a question about everything has of them.
+    @Test func readsFromMarksWhatIsThere() throws {
+        let store = try open()
+        var random = SystemRandomNumberGenerator()
+        for step in 0..<1500 {
+            for n in 0..<4 where step % (n + 1) == 0 {
+                let value =
+                    switch n {
+                    case 0: Double(step / 40)
+                    case 1: Double(step) * 0.1
+                    case 2: Double.random(in: 0...1, using: &random)
+                    default: step % 100 == 0 ? Double.staleMarker : Double(Int.random(in: 0...100_000, using: &random))
+                    }
+                try append(
+                    store, labels(n), now + Int64(step) * 15_000 + Int64.random(in: 0...2, using: &random), value)
+            }
+            if step % 97 == 0 {
+                let all = try everything(store)
+                for back in [Int64](arrayLiteral: 1, 60, 300, 3600, 20_000) + [Int64.random(in: 1...20_000)] {
+                    let from = now + Int64(step) * 15_000 - back * 1000
+                    let expected = all.mapValues { $0.filter { $0.key >= from } }.filter { !$0.value.isEmpty }
+                    #expect(try everything(store, from: from) == expected)
+                }
+            }
+            if step == 700 { store.flush() }
+        }
+        store.close()
+    }
+
     /// Random appends, commits, flushes, kills and clean restarts, against a dictionary that must hold the same.
     @Test(arguments: 0..<12)
     func keepsWhatADictionaryKeeps(_ seed: Int) throws {

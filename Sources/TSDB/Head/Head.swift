@@ -237,20 +237,42 @@ final class Head {
 
     /// A copy of what a series has within the bounds, to be decoded outside the lock.
     struct Excerpt: Sendable {
+        /// A chunk's byte code, from a mark on where there is one.
+        struct Code: Sendable {
+            var bytes: [UInt8]
+            var firstTime: Int64
+            var start: HeadMark?
+        }
+
         var labels: Labels
-        var codes: [[UInt8]] = []
+        var slot: UInt32 = 0
+        var generation: UInt32 = 0
+        var codes: [Code] = []
         var late: [(time: Int64, bits: UInt64)] = []
         var histograms: [(time: Int64, histogram: NativeHistogram)] = []
     }
 
-    func excerpt(_ slot: UInt32, from: Int64, through: Int64) -> Excerpt? {
+    func excerpt(_ slot: UInt32, from: Int64, through: Int64, marks: HeadMarks) -> Excerpt? {
         var excerpt = Excerpt(labels: .empty)
-        if let chunk = sealed?.chunk(slot), chunk.lastTime >= from, chunk.firstTime <= through {
-            excerpt.codes.append(Array(UnsafeBufferPointer(start: chunk.buffer, count: Int(chunk.used))))
-        }
         let state = states[Int(slot)]
+        excerpt.slot = slot
+        excerpt.generation = state.generation
+        func take(_ buffer: UnsafeMutablePointer<UInt8>, _ used: UInt32, _ firstTime: Int64) {
+            let mark = marks.mark(slot, generation: state.generation, firstTime: firstTime, before: from)
+            let start = mark.flatMap { $0.at <= Int(used) ? $0 : nil }
+            let skipped = start?.at ?? 0
+            excerpt.codes.append(
+                .init(
+                    bytes: Array(UnsafeBufferPointer(start: buffer + skipped, count: Int(used) - skipped)),
+                    firstTime: firstTime, start: start))
+        }
+        if let chunk = sealed?.chunk(slot), let buffer = chunk.buffer, chunk.lastTime >= from,
+            chunk.firstTime <= through
+        {
+            take(buffer, chunk.used, chunk.firstTime)
+        }
         if let buffer = state.buffer, state.count > 0, state.lastTime >= from, state.firstTime <= through {
-            excerpt.codes.append(Array(UnsafeBufferPointer(start: buffer, count: Int(state.used))))
+            take(buffer, state.used, state.firstTime)
         }
         for list in [sealed?.late[slot], late[slot]] {
             excerpt.late += list?.filter { $0.time >= from && $0.time <= through } ?? []

@@ -8,14 +8,17 @@ extension HeadCode {
             bytes, from: from, through: through, scratch: DecodeScratch(), timestamps: &timestamps, values: &values)
     }
 
-    /// The same with memory lent for it.
+    /// The same with memory lent for it, from a mark on where there is one. Returns marks near the end for the next time.
+    @discardableResult
     static func decode(
-        _ bytes: UnsafeRawBufferPointer, from: Int64, through: Int64, scratch: DecodeScratch,
+        _ bytes: UnsafeRawBufferPointer, start: HeadMark? = nil, from: Int64, through: Int64, scratch: DecodeScratch,
         timestamps: inout [Int64], values: inout [Double]
-    ) {
-        let count = decode(bytes, from: from, through: through, scratch)
+    ) -> [HeadMark] {
+        var marks: [HeadMark] = []
+        let count = decode(bytes, start, from: from, through: through, scratch, &marks)
         timestamps.append(contentsOf: UnsafeBufferPointer(start: scratch.times, count: count))
         values.append(contentsOf: UnsafeBufferPointer(start: scratch.values, count: count))
+        return marks
     }
 
     /// Decodes into the scratch's columns; how many samples.
@@ -23,18 +26,27 @@ extension HeadCode {
     /// Codes far enough from the end are read without asking for each byte whether it is there: none is longer than
     /// `longest`. The last ones go through `Decoder`, which asks.
     private static func decode(
-        _ bytes: UnsafeRawBufferPointer, from: Int64, through: Int64, _ scratch: DecodeScratch
+        _ bytes: UnsafeRawBufferPointer, _ start: HeadMark?, from: Int64, through: Int64, _ scratch: DecodeScratch,
+        _ marks: inout [HeadMark]
     ) -> Int {
         guard let base = bytes.baseAddress else { return 0 }
         let longest = 40
         let safeEnd = bytes.count - longest
-        var decoder = Decoder()
+        let skipped = start?.at ?? 0
+        var decoder = start?.decoder ?? Decoder()
         var at = 0
         var count = 0
         powersOfTen.withUnsafeBufferPointer { powers in
             var state = decoder
-            var divisor = 1.0
+            var divisor = powers[state.scale]
+            // The places of marks still to come, the first one last.
+            var places = HeadMarks.distances.reversed().map { bytes.count - $0 }.filter { $0 > 0 }
+            var nextMark = places.popLast() ?? .max
             while at < safeEnd {
+                if at >= nextMark {
+                    marks.append(HeadMark(at: skipped + at, decoder: state))
+                    nextMark = places.popLast() ?? .max
+                }
                 let code = base.load(fromByteOffset: at, as: UInt8.self)
                 at += 1
                 if code >= 0x80 {

@@ -93,7 +93,10 @@ extension Partition {
         _ damaged: (String) -> Void
     ) throws -> [DecodePiece] {
         if rows.isEmpty { return pieces }
-        let results = try side(by: control, pieces.count) { index -> DecodePiece in
+        // Waking another thread pays for some milliseconds' work only.
+        let packedBytes = rows.reduce(0) { $0 + $1.body.count }
+        let parallel = packedBytes > 128 << 10 ? control.parallel : nil
+        let results = try side(by: parallel, pieces.count) { index -> DecodePiece in
             var piece = pieces[index]
             try piece.decode(rows, from: from, through: through, control: control)
             return piece
@@ -152,9 +155,10 @@ extension Partition {
 }
 
 /// Does `n` pieces of work and gives their results in order: side by side where the query has threads for it.
-func side<R: Sendable>(by control: QueryControl, _ n: Int, _ body: @escaping @Sendable (Int) throws -> R) throws -> [R]
-{
-    guard n > 1, let parallel = control.parallel else { return try (0..<n).map(body) }
+func side<R: Sendable>(
+    by parallel: QueryControl.Parallel?, _ n: Int, _ body: @escaping @Sendable (Int) throws -> R
+) throws -> [R] {
+    guard n > 1, let parallel else { return try (0..<n).map(body) }
     let results = Lock([Result<R, any Error>?](repeating: nil, count: n))
     parallel(n) { index in
         let result = Result { try body(index) }
