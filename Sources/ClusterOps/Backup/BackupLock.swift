@@ -9,7 +9,13 @@ final class BackupLock: Sendable {
         let path = directory + "/.kops-backup.lock"
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard fd >= 0 else { throw FileError("write", path) }
-        guard flock(fd, LOCK_EX | LOCK_NB) == 0 else {
+        // A child process that is just being started holds whatever its parent holds, until it runs its program.
+        var taken = flock(fd, LOCK_EX | LOCK_NB) == 0
+        for _ in 0..<10 where !taken {
+            usleep(20_000)
+            taken = flock(fd, LOCK_EX | LOCK_NB) == 0
+        }
+        guard taken else {
             var buffer = [UInt8](repeating: 0, count: 32)
             let n = pread(fd, &buffer, buffer.count, 0)
             let holder = String(decoding: buffer.prefix(max(0, n)), as: UTF8.self)

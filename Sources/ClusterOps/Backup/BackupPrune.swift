@@ -10,12 +10,13 @@ package struct PruneOutcome: Sendable {
 
 extension BackupService {
     /// Removes what each destination's rules do not keep. With `dryRun` only says what it would remove.
-    package func pruneAll(dryRun: Bool) async -> [PruneOutcome] {
+    /// `keeping` stays whatever the rules say: the backup that was just made, where a clock that went back makes it look old.
+    package func pruneAll(dryRun: Bool, keeping: String? = nil) async -> [PruneOutcome] {
         var outcomes: [PruneOutcome] = []
         for destination in destinations {
             var outcome = PruneOutcome(destination: destination.name)
             do {
-                outcome.removed = try await prune(destination, dryRun: dryRun)
+                outcome.removed = try await prune(destination, dryRun: dryRun, keeping: keeping)
             } catch {
                 outcome.problem = "\(error)"
                 logger.error("prune failed", metadata: ["destination": "\(destination.name)", "error": "\(error)"])
@@ -25,7 +26,7 @@ extension BackupService {
         return outcomes
     }
 
-    private func prune(_ destination: any Destination, dryRun: Bool) async throws -> [String] {
+    private func prune(_ destination: any Destination, dryRun: Bool, keeping: String?) async throws -> [String] {
         let rules = options.destinations.first { $0.name == destination.name }?.retention ?? RetentionOptions()
         let now = clock.nowMilliseconds()
         let entries = try await BackupCatalogue.read(destination, cluster: options.cluster)
@@ -35,7 +36,7 @@ extension BackupService {
                 name: entry.name, bytes: entry.bytes, onDemand: entry.manifest?.onDemand ?? false,
                 parent: entry.manifest?.parent, good: entry.isGood)
         }
-        let remove = Retention.prune(items, rules, now: now)
+        let remove = Retention.prune(items, rules, now: now).filter { $0 != keeping }
         if dryRun { return remove }
         try await destination.removeLeftovers(olderThan: now - 86_400_000)
         var removed: [String] = []

@@ -81,6 +81,7 @@ package final class BackupService: Sendable {
             logger.warning("nothing to include", metadata: ["part": "\(part.rawValue)"])
         }
 
+        try checkCertificates(now: started)
         let http = HTTPClient(name: "kops-etcd")
         defer { http.shutdown() }
         let client = EtcdClient(
@@ -165,7 +166,7 @@ package final class BackupService: Sendable {
                 "name": "\(manifest.name)", "kind": "\(manifest.kind.rawValue)", "revision": "\(manifest.revision)",
                 "bytes": "\(manifest.storedBytes)", "member": "\(chosen.endpoint)",
             ])
-        result.pruned = await pruneAll(dryRun: false).flatMap(\.removed)
+        result.pruned = await pruneAll(dryRun: false, keeping: manifest.name).flatMap(\.removed)
         return result
     }
 

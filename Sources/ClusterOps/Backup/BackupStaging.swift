@@ -32,6 +32,30 @@ extension BackupService {
         }
     }
 
+    /// etcd only closes the connection on a certificate it does not like, so that it is looked at first.
+    func checkCertificates(now: Int64) throws {
+        guard etcd.endpoints.contains(where: { $0.hasPrefix("https:") }) else { return }
+        for (key, file) in [("etcd.ca", etcd.ca), ("etcd.cert", etcd.cert)] {
+            guard let file else { continue }
+            let pem: [UInt8]
+            do { pem = try FileSystem.read(file, maxBytes: 1 << 20) } catch {
+                throw BackupError(.etcd, "\(error): \(key) names it")
+            }
+            guard let certificate = Certificate.read(pem: pem)?.first else {
+                throw BackupError(.etcd, "\(file) holds no certificate: \(key) names it")
+            }
+            if certificate.notAfter < now {
+                throw BackupError(
+                    .etcd,
+                    "\(file) expired \(formatRFC3339(certificate.notAfter, fraction: false)) (\(key)): renew it, as with kubeadm certs renew healthcheck-client"
+                )
+            }
+        }
+        if let key = etcd.key, access(key, R_OK) != 0 {
+            throw BackupError(.etcd, "\(FileError("read", key)): etcd.key names it")
+        }
+    }
+
     func checkRoom(_ directory: String, databaseBytes: Int64) throws {
         let free = try FileSystem.freeBytes(directory)
         // Compressed, Kubernetes' objects take a quarter; half leaves room for those that compress worse.

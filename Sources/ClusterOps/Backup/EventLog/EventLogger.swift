@@ -40,6 +40,7 @@ package final class EventLogger: Sendable {
         while !Task.isCancelled {
             do {
                 try FileSystem.makeDirectories(directory, mode: 0o700)
+                try removeUnfinished()
                 if let base = try await newestBackup() {
                     try await follow(base)
                     lastProblem = ""
@@ -221,6 +222,13 @@ package final class EventLogger: Sendable {
     }
 
     // MARK: delivery
+
+    /// What a killed run left.
+    private func removeUnfinished() throws {
+        for file in try FileSystem.list(directory) where file.hasSuffix(LocalDestination.partSuffix) {
+            try FileSystem.removeFile(directory + "/" + file)
+        }
+    }
 
     /// Segments that wait, in order.
     private func pending() throws -> [String] {
