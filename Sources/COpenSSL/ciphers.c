@@ -51,6 +51,16 @@ int kops_aead_open(kops_aead *aead, const unsigned char nonce[12], const void *i
            EVP_CipherFinal_ex(aead->context, (unsigned char *)out + n, &last) == 1;
 }
 
+int kops_aead_mac(kops_aead *aead, const unsigned char nonce[12], const void *in, size_t count, void *tag) {
+    int n = 0;
+    if (count > INT_MAX) return 0;
+    // What is only authenticated is given without a place for the output.
+    return EVP_CipherInit_ex(aead->context, NULL, NULL, NULL, nonce, 1) == 1 &&
+           EVP_CipherUpdate(aead->context, NULL, &n, in, (int)count) == 1 &&
+           EVP_CipherFinal_ex(aead->context, NULL, &n) == 1 &&
+           EVP_CIPHER_CTX_ctrl(aead->context, EVP_CTRL_GCM_GET_TAG, 16, tag) == 1;
+}
+
 void kops_aead_delete(kops_aead *aead) {
     if (aead == NULL) return;
     EVP_CIPHER_CTX_free(aead->context);
@@ -101,9 +111,4 @@ int kops_hkdf_sha256(const unsigned char *secret, size_t secret_count, const uns
     EVP_KDF_CTX_free(context);
     ERR_clear_error();
     return fine;
-}
-
-int kops_sha256(const void *bytes, size_t count, void *out) {
-    unsigned int n = 0;
-    return EVP_Digest(bytes, count, out, &n, EVP_sha256(), NULL) == 1 && n == 32;
 }

@@ -31,6 +31,16 @@ package final class AuthenticatedCipher {
         else { throw CipherError("OpenSSL could not seal") }
     }
 
+    /// GMAC of bytes that stay as they are, 16 bytes into `out`: several times as fast as SHA-256. Only who has the key can make two
+    /// inputs with the same tag; under one nonce the tags must then be as secret as the key.
+    package func authenticate(_ bytes: UnsafeRawBufferPointer, nonce: [UInt8], into out: UnsafeMutableRawBufferPointer)
+        throws(CipherError)
+    {
+        guard nonce.count == Self.nonceBytes, out.count >= Self.tagBytes,
+            kops_aead_mac(handle, nonce, bytes.baseAddress, bytes.count, out.baseAddress) == 1
+        else { throw CipherError("OpenSSL could not authenticate") }
+    }
+
     /// Opens what `seal` made into `out`; false where the key is another or a bit of it changed.
     package func open(_ sealed: UnsafeRawBufferPointer, nonce: [UInt8], into out: UnsafeMutableRawBufferPointer) -> Bool
     {
@@ -75,12 +85,4 @@ package func randomBytes(_ count: Int) throws(CipherError) -> [UInt8] {
     var out = [UInt8](repeating: 0, count: count)
     guard kops_random(&out, count) == 1 else { throw CipherError("OpenSSL has no random numbers") }
     return out
-}
-
-extension Digest {
-    /// SHA-256 of a piece of memory into 32 bytes of the caller's, without allocating.
-    package static func sha256(_ bytes: UnsafeRawBufferPointer, into out: UnsafeMutableRawBufferPointer) -> Bool {
-        guard out.count >= 32, let target = out.baseAddress else { return false }
-        return kops_sha256(bytes.baseAddress, bytes.count, target) == 1
-    }
 }

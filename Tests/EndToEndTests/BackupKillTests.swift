@@ -14,8 +14,11 @@ import Testing
         let ports = try freePorts(2)
         let endpoint = "http://127.0.0.1:\(ports[0])"
         let etcd = try Program(
-            [root + "/scripts/start-etcd", directory + "/etcd", "\(ports[0])", "\(ports[1])"],
-            log: directory + "/etcd.log")
+            [
+                "etcd", "--data-dir", directory + "/etcd", "--listen-client-urls", endpoint, "--advertise-client-urls",
+                endpoint, "--listen-peer-urls", "http://127.0.0.1:\(ports[1])", "--initial-advertise-peer-urls",
+                "http://127.0.0.1:\(ports[1])", "--initial-cluster", "default=http://127.0.0.1:\(ports[1])",
+            ], log: directory + "/etcd.log")
         defer { etcd.stop(SIGKILL) }
         try await until("etcd serves") {
             try shell("ETCDCTL_API=3 etcdctl --endpoints \(endpoint) endpoint health").status == 0

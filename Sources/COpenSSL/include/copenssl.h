@@ -32,8 +32,6 @@ int kops_key_fits(const void *public_pem, size_t public_count, const void *key_p
 
 // All below return 1 for success and 0 for failure.
 int kops_random(unsigned char *out, size_t count);
-// SHA-256 in one call, without a context of the caller's.
-int kops_sha256(const void *bytes, size_t count, void *out);
 
 // AES-256-GCM with nonces of 12 bytes, one key; for one thread at a time. Null where OpenSSL refuses it.
 typedef struct kops_aead kops_aead;
@@ -43,6 +41,8 @@ int kops_aead_seal(kops_aead *aead, const unsigned char nonce[12], const void *i
 // What is in `out` after a failure is not to be used.
 int kops_aead_open(kops_aead *aead, const unsigned char nonce[12], const void *in, size_t count, void *out,
                    const void *tag);
+// GMAC: the tag over bytes that are not sealed.
+int kops_aead_mac(kops_aead *aead, const unsigned char nonce[12], const void *in, size_t count, void *tag);
 void kops_aead_delete(kops_aead *aead);
 
 // RFC 7748: the public key of a private one, and the secret both sides share.

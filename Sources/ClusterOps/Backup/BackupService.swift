@@ -116,7 +116,9 @@ package final class BackupService: Sendable {
         try await cancellable { isCancelled in
             try read.staged.readBack(
                 keys: sealing.keys, isCancelled: isCancelled,
-                progress: { progress?(BackupProgress(phase: .verify, subject: temporary, done: $0, total: $1)) })
+                progress: {
+                    progress?(BackupProgress(phase: .verify, subject: "what was written", done: $0, total: $1))
+                })
         }
         let bundle = try await writeBundle(found, bundlePath, sealing, started)
 

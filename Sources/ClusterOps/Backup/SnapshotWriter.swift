@@ -72,7 +72,7 @@ struct SnapshotWriter: Sendable {
         private let gzip: ParallelGzipWriter
         private let index: PageIndexWriter?
         private let delta: PageDeltaWriter?
-        private var hasher: PageSplitter?
+        private var pages: PageSplitter?
         private var scanner = SnapshotScanner()
 
         init(_ request: SnapshotWriter) throws {
@@ -86,12 +86,20 @@ struct SnapshotWriter: Sendable {
                 throw error
             }
             self.output = output
-            let gzip = ParallelGzipWriter(level: Int32(clamping: request.level)) { try output.write($0) }
+            // Smaller blocks where there are more cores: the memory stays the same.
+            let threads = min(8, processorCount())
+            let gzip = ParallelGzipWriter(
+                level: Int32(clamping: request.level), threads: threads,
+                blockBytes: max(256 << 10, min(1 << 20, (2 << 20) / threads))
+            ) { try output.write($0) }
             self.gzip = gzip
             do {
-                let index = try request.indexPath.map { try PageIndexWriter($0, pageSize: SnapshotWriter.pageSize) }
+                let known = request.parent == nil ? nil : request.indexPath.flatMap { PageIndexReader($0) }
+                let index = try request.indexPath.map {
+                    try PageIndexWriter($0, pageSize: SnapshotWriter.pageSize, key: known?.key)
+                }
                 self.index = index
-                if let parent = request.parent, let path = request.indexPath, let known = PageIndexReader(path) {
+                if let parent = request.parent, let known {
                     delta = try PageDeltaWriter(
                         .init(
                             pageSize: SnapshotWriter.pageSize, parentBytes: known.databaseBytes,
@@ -103,7 +111,8 @@ struct SnapshotWriter: Sendable {
                 } else {
                     delta = nil
                     if let index {
-                        hasher = PageSplitter(SnapshotWriter.pageSize) { try index.append(PageHash.of($0)) }
+                        let hasher = try PageHasher(key: index.key)
+                        pages = PageSplitter(SnapshotWriter.pageSize) { try index.append(try hasher.hash($0)) }
                     }
                 }
             } catch {
@@ -116,7 +125,7 @@ struct SnapshotWriter: Sendable {
         func take(_ bytes: UnsafeRawBufferPointer) throws {
             scanner.feed(bytes)
             if let delta { return try delta.write(bytes) }
-            try hasher?.take(bytes)
+            try pages?.take(bytes)
             try gzip.write(bytes)
         }
 

@@ -311,6 +311,9 @@ package final class SidecarService: Sendable {
                 drill.kubernetesDirectory = options.kubernetesDirectory
                 let report = try await drill.run()
                 service.metrics.drilled(at: clock.nowMilliseconds(), seconds: report.recoverySeconds)
+                if let name = report.backup.split(separator: " ").first {
+                    BackupChecks.note(options.workDirectory, String(name), drilled: clock.nowMilliseconds())
+                }
                 return report.summary
             } catch {
                 service.metrics.drillFailed()

@@ -121,7 +121,8 @@ func snapshotBytes(_ path: String, keys: SealingKeys? = nil) async throws -> [UI
                 }
                 let index = directory + "/index"
                 let writer = try PageIndexWriter(index, pageSize: size)
-                for page in old { try page.withUnsafeBytes { try writer.append(try PageHash.of($0)) } }
+                let hasher = try PageHasher(key: writer.key)
+                for page in old { try page.withUnsafeBytes { try writer.append(try hasher.hash($0)) } }
                 let sha256 = Digest.hash(.sha256, old.flatMap { $0 })
                 try writer.commit(databaseSHA256: sha256)
                 let known = try #require(PageIndexReader(index))

@@ -52,16 +52,23 @@ final class PageSplitter {
     }
 }
 
-/// The first 16 bytes of a page's SHA-256, as a pair of numbers.
+/// A page's GMAC, as a pair of numbers.
 struct PageHash: Equatable {
     var high: UInt64
     var low: UInt64
+}
 
-    static func of(_ page: UnsafeRawBufferPointer) throws -> PageHash {
-        var hash: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
-        let fine = withUnsafeMutableBytes(of: &hash) { Digest.sha256(page, into: $0) }
-        guard fine else { throw CipherError("OpenSSL does not give SHA-256") }
-        return PageHash(high: hash.0, low: hash.1)
+/// Hashes pages under a key of one index. For one thread at a time.
+final class PageHasher {
+    private let cipher: AuthenticatedCipher
+    private let nonce = [UInt8](repeating: 0, count: AuthenticatedCipher.nonceBytes)
+
+    init(key: [UInt8]) throws { cipher = try AuthenticatedCipher(sealing: true, key: key) }
+
+    func hash(_ page: UnsafeRawBufferPointer) throws -> PageHash {
+        var hash = PageHash(high: 0, low: 0)
+        try withUnsafeMutableBytes(of: &hash) { try cipher.authenticate(page, nonce: nonce, into: $0) }
+        return hash
     }
 }
 
@@ -72,6 +79,7 @@ final class PageDeltaWriter {
 
     private let header: PageDelta.Header
     private let parent: PageIndexReader
+    private let hasher: PageHasher
     private let index: PageIndexWriter?
     private let maxChanged: Int64
     private let sink: (UnsafeRawBufferPointer) throws -> Void
@@ -82,13 +90,14 @@ final class PageDeltaWriter {
     private(set) var changedPages: Int64 = 0
     private static let maxRunBytes = 256 << 10
 
-    /// `maxChanged` pages may differ. `index`, where given, gets the new snapshot's page hashes.
+    /// `maxChanged` pages may differ. `index`, where given, gets the new snapshot's page hashes; it has the parent's key.
     init(
         _ header: PageDelta.Header, parent: PageIndexReader, index: PageIndexWriter?, maxChanged: Int64,
         sink: @escaping (UnsafeRawBufferPointer) throws -> Void
     ) throws {
         self.header = header
         self.parent = parent
+        hasher = try PageHasher(key: parent.key)
         self.index = index
         self.maxChanged = maxChanged
         self.sink = sink
@@ -100,7 +109,7 @@ final class PageDeltaWriter {
     func write(_ bytes: UnsafeRawBufferPointer) throws { try splitter?.take(bytes) }
 
     private func take(_ bytes: UnsafeRawBufferPointer) throws {
-        let hash = try PageHash.of(bytes)
+        let hash = try hasher.hash(bytes)
         try index?.append(hash)
         if try parent.nextIs(hash) {
             try flush()

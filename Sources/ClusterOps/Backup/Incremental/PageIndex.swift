@@ -4,11 +4,13 @@ import Platform
 /// Hashes of all pages of the newest snapshot, kept beside the backups under a hidden name: what the next incremental backup
 /// is compared with. Losing it costs one full backup. It is no part of any backup.
 ///
-/// Layout: `KOPSPIX1`, page size (4 bytes), four zero bytes, the database's SHA-256 (32), its length (8), then the first 16
-/// bytes of each page's SHA-256; at the end the first 16 bytes of the SHA-256 of all before. Numbers are little-endian.
+/// Layout: `KOPSPIX2`, page size (4 bytes), four zero bytes, the database's SHA-256 (32), its length (8), a random key (32), then
+/// each page's GMAC under that key and nonce zero (16); at the end the first 16 bytes of the SHA-256 of all before, the header
+/// last. Numbers are little-endian. The file is as secret as the database: who reads it could make pages that look alike.
 enum PageIndex {
-    static let magic = Array("KOPSPIX1".utf8)
-    static let headerBytes = 56
+    static let magic = Array("KOPSPIX2".utf8)
+    static let headerBytes = 88
+    static let keyBytes = 32
     static let hashBytes = 16
 
     static func path(_ directory: String, _ cluster: String) -> String {
@@ -21,14 +23,17 @@ final class PageIndexWriter {
     private let path: String
     private let temporary: String
     private let pageSize: Int
+    let key: [UInt8]
     private let fd: Int32
     private var buffer: [UInt8] = []
     private var pages: Int64 = 0
     private let digest = Digest(.sha256)
 
-    init(_ path: String, pageSize: Int) throws {
+    /// `key` is that of the index it is compared with; nil makes a new one.
+    init(_ path: String, pageSize: Int, key: [UInt8]? = nil) throws {
         self.path = path
         self.pageSize = pageSize
+        self.key = try key ?? randomBytes(PageIndex.keyBytes)
         temporary = "\(path).\(getpid()).part"
         fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         guard fd >= 0 else { throw FileError("write", temporary) }
@@ -58,7 +63,7 @@ final class PageIndexWriter {
         try flush()
         let header =
             PageIndex.magic + littleEndian(UInt64(pageSize), 4) + littleEndian(0, 4) + databaseSHA256
-            + littleEndian(UInt64(pages) * UInt64(pageSize), 8)
+            + littleEndian(UInt64(pages) * UInt64(pageSize), 8) + key
         digest.update(header)
         try AtomicFile.writeAll(Array(digest.finalize().prefix(PageIndex.hashBytes)), to: fd, path: temporary)
         lseek(fd, 0, SEEK_SET)
@@ -72,6 +77,7 @@ final class PageIndexReader {
     let pageSize: Int
     let databaseSHA256: [UInt8]
     let databaseBytes: Int64
+    let key: [UInt8]
     private let fd: Int32
     private let path: String
     private var buffer: [UInt8] = []
@@ -93,6 +99,7 @@ final class PageIndexReader {
         pageSize = Int(littleEndianNumber(header, 8, 4))
         databaseSHA256 = Array(header[16..<48])
         databaseBytes = Int64(bitPattern: littleEndianNumber(header, 48, 8))
+        key = Array(header[56..<88])
         guard (512...65536).contains(pageSize), databaseBytes > 0, databaseBytes < 1 << 50,
             databaseBytes % Int64(pageSize) == 0
         else {
