@@ -6,7 +6,7 @@ import Testing
 /// The sidecar dies at any moment of a backup: nothing under a final name is partial, and the next one is made as if nothing had
 /// been. KOPS_KILL_ROUNDS makes it longer; scripts/backup-kill-check does so.
 @Suite(.enabled(if: isInstalled("etcd", "etcdctl"), "there is no etcd"), .serialized) struct BackupKillTests {
-    private static let rounds = getenv("KOPS_KILL_ROUNDS").flatMap { Int(String(cString: $0)) } ?? 8
+    private static let rounds = getenv("KOPS_KILL_ROUNDS").flatMap { Int(String(cString: $0)) } ?? 4
 
     @Test func aKilledBackupLeavesNothingHalf() async throws {
         let directory = try scratch()
@@ -24,7 +24,7 @@ import Testing
             try shell("ETCDCTL_API=3 etcdctl --endpoints \(endpoint) endpoint health").status == 0
         }
         let fill = try shell(
-            "for i in $(seq 1 40); do head -c 300000 /dev/urandom | base64 -w0 | ETCDCTL_API=3 etcdctl --endpoints \(endpoint) put k$i > /dev/null || exit 1; done"
+            "for i in $(seq 1 10); do head -c 300000 /dev/urandom | base64 -w0 | ETCDCTL_API=3 etcdctl --endpoints \(endpoint) put k$i > /dev/null || exit 1; done"
         )
         #expect(fill.status == 0, "\(fill.output)")
         let backups = directory + "/backups"
@@ -46,7 +46,7 @@ import Testing
         #expect(try Program(command, log: directory + "/first.log").wait() == 0)
         let whole = max(50, Int((ContinuousClock.now - began).milliseconds))
         for round in 0..<BackupKillTests.rounds {
-            _ = try shell("date +%N | ETCDCTL_API=3 etcdctl --endpoints \(endpoint) put k\(round % 40)")
+            _ = try shell("date +%N | ETCDCTL_API=3 etcdctl --endpoints \(endpoint) put k\(round % 10)")
             let program = try Program(command, log: directory + "/run.log")
             usleep(useconds_t(1000 * Int.random(in: 0...(whole + whole / 5))))
             program.stop(SIGKILL)
