@@ -131,8 +131,9 @@ package final class NotificationService: Sendable {
                 }
             }
         }
-        save()
+        // What is sent need not wait for the disk: killed in between, a repeat is the worst that happens.
         startDeliveries()
+        save()
     }
 
     /// Writes what is not written yet, in order. What cannot be written is tried again with the next.
@@ -220,6 +221,7 @@ package final class NotificationService: Sendable {
             let left = state.active[channel, default: 1] - 1
             state.active[channel] = left > 0 ? left : nil
         }
+        startDeliveries()
         let succeeded = failure == nil
         try? await WorkerPool.blocking.run { [self] in handle(.delivered(delivery.id, success: succeeded)) }
     }

@@ -10,6 +10,22 @@ package final class RuleGroup: Sendable {
     private let environment: RuleEnvironment
     /// Rules that may be evaluated side by side, one set after the other.
     let stages: [[Int]]
+    private let texts: [Texts]
+
+    /// An alerting rule's texts, read once.
+    private struct Texts {
+        var labels: [(name: String, text: RuleText)] = []
+        var annotations: [(name: String, text: RuleText)] = []
+        let areTemplates: Bool
+
+        init(_ rule: RuleDefinition) {
+            if case .alert(_, _, let texts) = rule.kind {
+                labels = rule.labels.pairs.map { ($0.name, RuleText($0.value, rule: rule.name)) }
+                annotations = texts.pairs.map { ($0.name, RuleText($0.value, rule: rule.name)) }
+            }
+            areTemplates = (labels + annotations).contains { if case .template = $0.text { true } else { false } }
+        }
+    }
     private let work: Lock<Work>
     private let published: Lock<RuleGroupStatus>
 
@@ -26,6 +42,7 @@ package final class RuleGroup: Sendable {
         self.definition = definition
         self.environment = environment
         stages = RuleStages(definition.rules).stages
+        texts = definition.rules.map(Texts.init)
         work = Lock(
             Work(
                 tables: definition.rules.map { _ in AlertTable() },
@@ -178,10 +195,9 @@ package final class RuleGroup: Sendable {
             let written: [(labels: Labels, value: Double, histogram: NativeHistogram?)]
             switch rule.kind {
             case .record: written = try record(rule, vector, at: time)
-            case .alert(let hold, let keepFiringFor, let annotations):
+            case .alert(let hold, let keepFiringFor, _):
                 written = try alert(
-                    rule, vector, hold: hold, keepFiringFor: keepFiringFor, annotations: annotations, at: time,
-                    &work.tables[i])
+                    rule, i, vector, hold: hold, keepFiringFor: keepFiringFor, at: time, &work.tables[i])
                 send(&work.tables[i], rule, at: time)
             }
             count = written.count
@@ -238,17 +254,19 @@ package final class RuleGroup: Sendable {
     }
 
     private func alert(
-        _ rule: RuleDefinition, _ vector: Result<[VectorSample], any Error>?, hold: Int64, keepFiringFor: Int64,
-        annotations: Labels, at time: Int64,
+        _ rule: RuleDefinition, _ index: Int, _ vector: Result<[VectorSample], any Error>?, hold: Int64,
+        keepFiringFor: Int64,
+        at time: Int64,
         _ table: inout AlertTable
     ) throws -> [Written] {
         let samples = try vector?.get() ?? environment.vector(rule.expr, at: time).samples
         var found: [Labels: ActiveAlert] = [:]
+        let template = RuleTemplate(at: time, environment: environment)
+        let texts = self.texts[index]
         for sample in samples {
-            let template = RuleTemplate(
-                sample: sample.labels, value: sample.value, at: time, environment: environment)
-            func render(_ text: String, _ what: String) -> String {
-                let (text, problem) = template.render(text, name: "__alert_\(rule.name)")
+            let data = texts.areTemplates ? template.data(sample.labels, sample.value) : .none
+            func render(_ text: RuleText, _ what: String) -> String {
+                let (text, problem) = template.render(text, data)
                 if let problem {
                     environment.log.warning(
                         "a template of a rule cannot be rendered",
@@ -259,14 +277,14 @@ package final class RuleGroup: Sendable {
             var builder = LabelsBuilder(sample.labels)
             builder.remove(Labels.metricNameLabel)
             for name in rule.removedLabels { builder.remove(name) }
-            for (name, value) in rule.labels.pairs {
+            for (name, value) in texts.labels {
                 let text = render(value, name)
                 if text.isEmpty { builder.remove(name) } else { builder.set(name, text) }
             }
             builder.set("alertname", rule.name)
             let labels = builder.labels()
-            let texts = Labels(annotations.pairs.map { ($0.name, render($0.value, $0.name)) })
-            let alert = ActiveAlert(labels: labels, annotations: texts, value: sample.value, activeAt: time)
+            let rendered = Labels(texts.annotations.map { ($0.name, render($0.text, $0.name)) })
+            let alert = ActiveAlert(labels: labels, annotations: rendered, value: sample.value, activeAt: time)
             if found.updateValue(alert, forKey: labels) != nil {
                 throw RuleError("vector contains metrics with the same labelset after applying alert labels")
             }

@@ -1,17 +1,38 @@
 import MetricModel
 import PromQL
 
-/// The texts of an alerting rule: `$labels`, `$value`, `$externalLabels`, `$externalURL` and Prometheus' functions.
+/// A text of an alerting rule, read once.
+enum RuleText: Sendable {
+    case plain(String)
+    case template(TemplateSet.Parsed)
+    /// Cannot be read; what is wrong with it.
+    case broken(String)
+
+    init(_ text: String, rule: String) {
+        guard text.contains("{{") else {
+            self = .plain(text)
+            return
+        }
+        do {
+            self = .template(try TemplateSet.Parsed(RuleTemplate.preamble + text, name: "__alert_\(rule)"))
+        } catch {
+            self = .broken("\(error)")
+        }
+    }
+}
+
+/// The texts of an alerting rule at one evaluation: `$labels`, `$value`, `$externalLabels`, `$externalURL` and Prometheus'
+/// functions.
 struct RuleTemplate {
     private let set: TemplateSet
-    private let data: TemplateValue
+    private let externalLabels: TemplateValue
+    private let externalURL: TemplateValue
 
     /// What Prometheus declares before every text.
-    private static let preamble =
+    static let preamble =
         "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}"
 
-    init(sample: Labels, value: Double, at time: Int64, environment: RuleEnvironment) {
-        let environment = environment
+    init(at time: Int64, environment: RuleEnvironment) {
         set = TemplateSet(
             functions: .prometheus(externalURL: environment.externalURL, now: time) { text in
                 let expr = try environment.engine.parse(text)
@@ -19,19 +40,29 @@ struct RuleTemplate {
                     TemplateSample(labels: $0.labels, value: $0.value)
                 }
             })
-        data = .map([
-            "Labels": labelsValue(sample), "ExternalLabels": labelsValue(environment.externalLabels),
-            "ExternalURL": .string(environment.externalURL), "Value": .float(value),
+        externalLabels = labelsValue(environment.externalLabels)
+        externalURL = .string(environment.externalURL)
+    }
+
+    /// What a sample's texts see.
+    func data(_ sample: Labels, _ value: Double) -> TemplateValue {
+        .map([
+            "Labels": labelsValue(sample), "ExternalLabels": externalLabels, "ExternalURL": externalURL,
+            "Value": .float(value),
         ])
     }
 
     /// The text, or what is wrong with it: a bad template must not keep an alert from firing.
-    func render(_ text: String, name: String) -> (text: String, problem: String?) {
-        guard text.contains("{{") else { return (text, nil) }
-        do {
-            return (try set.render(Self.preamble + text, data: data, name: name), nil)
-        } catch {
-            return ("<error expanding template: \(error)>", "\(error)")
+    func render(_ text: RuleText, _ data: TemplateValue) -> (text: String, problem: String?) {
+        switch text {
+        case .plain(let text): return (text, nil)
+        case .broken(let problem): return ("<error expanding template: \(problem)>", problem)
+        case .template(let parsed):
+            do {
+                return (try set.render(parsed, data: data), nil)
+            } catch {
+                return ("<error expanding template: \(error)>", "\(error)")
+            }
         }
     }
 

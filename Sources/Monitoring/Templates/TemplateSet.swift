@@ -56,6 +56,27 @@ package final class TemplateSet: Sendable {
         return evaluator.out
     }
 
+    /// A text that was read, to be rendered many times.
+    struct Parsed: Sendable {
+        fileprivate let name: String
+        fileprivate let body: [TemplateNode]
+        fileprivate let defined: [String: [TemplateNode]]
+
+        init(_ text: String, name: String) throws(TemplateError) {
+            self.name = name
+            (body, defined) = try TemplateParser.parse(name: name, text: text)
+        }
+    }
+
+    func render(_ parsed: Parsed, data: TemplateValue) throws(TemplateError) -> String {
+        var evaluator = TemplateEvaluator(
+            set: self, name: parsed.name,
+            named: parsed.defined.isEmpty ? named : named.merging(parsed.defined) { _, new in new }, html: false,
+            root: data)
+        try evaluator.run(parsed.body, data)
+        return evaluator.out
+    }
+
     /// Checks a text's syntax and that it calls only what there is.
     package func check(_ text: String, name: String = "text") throws(TemplateError) {
         guard text.contains("{{") else { return }
