@@ -119,13 +119,13 @@ let package = Package(
             ], swiftSettings: strict),
         .testTarget(
             name: "KopsSidecarTests",
-            dependencies: ["KopsSidecar", "MetricModel", "Platform", "Monitoring", "ClusterOps"],
+            dependencies: ["Kubernetes", "KopsSidecar", "MetricModel", "Platform", "Monitoring", "ClusterOps"],
             exclude: ["alertmanager-configs.txt"], swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests", dependencies: ["Platform", "kops-sidecar", "TestSupport"],
             exclude: [
                 "webhook.py", "receivers.py", "rule-cases", "rule-files.txt", "cluster-objects.json", "discovery.yaml",
-                "discovery-targets.json",
+                "discovery-targets.json", "scrape_targets.py", "scrapes.yaml", "scrapes.json",
             ],
             swiftSettings: strict),
     ],

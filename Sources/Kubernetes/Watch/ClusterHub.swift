@@ -24,14 +24,14 @@ package final class ClusterHub: Sendable {
     private let http: HTTPClient
     private let clock: WallClock
     private let options: KubernetesClient.Options
-    private let report: @Sendable (_ what: String, KubernetesError) -> Void
+    private let report: @Sendable (_ resource: String, _ server: String, KubernetesError) -> Void
     private let failures: Counter
     private let state = Lock(State())
 
-    /// `report` gets every failure of a watch, with what it watches.
+    /// `report` gets every failure of a watch.
     package init(
         clock: WallClock, metrics: MetricRegistry, options: KubernetesClient.Options = KubernetesClient.Options(),
-        report: @escaping @Sendable (_ what: String, KubernetesError) -> Void = { _, _ in }
+        report: @escaping @Sendable (_ resource: String, _ server: String, KubernetesError) -> Void = { _, _, _ in }
     ) {
         http = HTTPClient(name: "kops-kube")
         self.clock = clock
@@ -60,10 +60,9 @@ package final class ClusterHub: Sendable {
         let key = Key(cluster: access.place, kind: T.resource.name, namespace: namespace, list: list)
         return state.withLock { state in
             if let known = state.caches[key]?.cache as? ObjectCache<T> { return known }
-            let what = "\(T.resource.name) of \(access.server)"
             let cache = ObjectCache<T>(client, namespace: namespace, list) { [report, failures] error in
                 failures.add()
-                report(what, error)
+                report(T.resource.name, access.server, error)
             }
             state.caches = state.caches.filter { $0.value.cache != nil }
             state.caches[key] = Entry(cache: cache) { [weak cache] in
