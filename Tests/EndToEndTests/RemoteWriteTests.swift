@@ -24,14 +24,14 @@ private final class Pair {
     var own: String { "http://127.0.0.1:\(ports[0])" }
     var other: String { "http://127.0.0.1:\(ports[1])" }
 
-    func startSidecar(_ extra: String) async throws {
+    func startSidecar(_ extra: String, storage: String = "engine: sqlite") async throws {
         let config = """
             global: {scrape_interval: 1s, scrape_timeout: 1s, external_labels: {cluster: pair}}
             scrape_configs:
               - job_name: self
                 honor_labels: true
                 static_configs: [{targets: [self]}]
-            storage: {path: \(directory)/data}
+            storage: {path: \(directory)/data, \(storage)}
             http: {listen: "127.0.0.1:\(ports[0])"}
             \(extra)
             """
@@ -160,6 +160,44 @@ private final class Pair {
         let stored = try await pair.samples(pair.own, selector, at: end)
         #expect(stored.count > 10)
         #expect(try await pair.samples(pair.other, selector, at: end) == stored)
+        pair.sidecar?.stop()
+    }
+
+    /// Queries and rules are answered by another Prometheus, which gets every sample; its outage shows and ends.
+    @Test(.enabled(if: isInstalled("prometheus"), "needs the Debian package prometheus"), .timeLimit(.minutes(2)))
+    func runsOnARemoteEngine() async throws {
+        let pair = try Pair()
+        try AtomicFile.write(
+            Array(
+                "groups: [{name: g, interval: 1s, rules: [{record: 'job:up:sum', expr: 'sum by (job) (up)'}]}]\n".utf8),
+            to: pair.directory + "/rules.yaml")
+        try await pair.startPrometheus()
+        try await pair.startSidecar(
+            """
+            rule_files: [rules.yaml]
+            """,
+            storage:
+                "engine: remote, remote: {query_url: \"\(pair.other)\", write_url: \"\(pair.other)/api/v1/write\"}")
+        // The rule reads what was written there, and its result comes back the same way.
+        try await until("the rule's result is in the engine: \(pair.sidecar?.text ?? "")") {
+            try await !pair.samples(pair.other, "job:up:sum", at: pair.now).isEmpty
+        }
+        #expect(try await !pair.samples(pair.own, "job:up:sum", at: pair.now).isEmpty)
+        let answer = try await pair.http.send(HTTPRequest("GET", pair.own + "/api/v1/label/job/values"))
+        #expect(answer.bodyText.contains("self"))
+        pair.prometheus?.stop(SIGKILL)
+        try await until("the outage shows in the rule's health") {
+            let rules = try await pair.http.send(HTTPRequest("GET", pair.own + "/api/v1/rules")).bodyText
+            return rules.contains(#""health":"err""#) && rules.contains("the remote engine")
+        }
+        #expect(try await pair.status(pair.own + "/api/v1/query?query=up") == 503)
+        try await pair.startPrometheus()
+        let back = pair.now
+        try await until("the rule goes on") {
+            try await pair.samples(pair.own, "job:up:sum", at: pair.now).keys.contains {
+                $0.split(separator: " ").last.flatMap { Double($0) } ?? 0 > Double(back)
+            }
+        }
         pair.sidecar?.stop()
     }
 }
