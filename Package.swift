@@ -119,7 +119,10 @@ let package = Package(
             ], swiftSettings: strict),
         .testTarget(
             name: "KopsSidecarTests",
-            dependencies: ["Kubernetes", "KopsSidecar", "MetricModel", "Platform", "Monitoring", "ClusterOps"],
+            dependencies: [
+                "Kubernetes", "KopsSidecar", "MetricModel", "Platform", "Monitoring", "ClusterOps", "TestSupport",
+                logging,
+            ],
             exclude: ["alertmanager-configs.txt"], swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests", dependencies: ["Platform", "kops-sidecar", "TestSupport"],

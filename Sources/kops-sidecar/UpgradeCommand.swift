@@ -316,7 +316,8 @@ struct UpgradeStatusCommand: AsyncParsableCommand {
     func run() async throws {
         if let server = source.server {
             let body = try await server.send("GET", "/api/kops/v1/upgrade")
-            return try printJSON(body, listing)
+            guard listing.output == .table else { return try printJSON(body, listing) }
+            return try printAnswer(body)
         }
         let journal = try source.journal()
         let run = try await withUpgradeErrors { try journal.load() }
@@ -334,6 +335,28 @@ struct UpgradeStatusCommand: AsyncParsableCommand {
         if run.state == .stopped || (run.state.isActive && !isUnderWay) {
             throw CommandFailure.failed(upgradeMessage(run, isUnderWay: isUnderWay))
         }
+    }
+
+    /// What the service says, as a table.
+    private func printAnswer(_ body: [UInt8]) throws {
+        struct Answer: Decodable {
+            struct Turn: Decodable {
+                var name: String, kind: String, state: String, step: String, version: String, message: String
+            }
+            struct Status: Decodable {
+                var state: String
+                var target: String?, cluster: String?, message: String?
+                var nodes: [Turn]?
+            }
+            var data: Status
+        }
+        let status = try decodeAnswer(Answer.self, body).data
+        guard let nodes = status.nodes else { return print("there was no upgrade yet") }
+        print("\(status.cluster ?? "") to \(status.target ?? ""): \(status.state); \(status.message ?? "")")
+        var table = TextTable(["NODE", "TURN", "STATE", "STEP", "FROM", "MESSAGE"])
+        table.rows = nodes.map { [$0.name, $0.kind, $0.state, $0.step, $0.version, $0.message] }
+        table.printOut()
+        if status.state == "stopped" { throw CommandFailure.failed(status.message ?? "stopped") }
     }
 
     private func printTable(_ run: UpgradeRun, isUnderWay: Bool) {

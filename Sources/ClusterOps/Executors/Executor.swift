@@ -125,6 +125,15 @@ extension HostCommand {
     /// Where the lock of `isExclusive` lies on the machine.
     static let lockFile = "/run/lock/kops-sidecar.lock"
 
+    /// Takes its arguments' turn: a token, the lock, how long to wait for it, then the program. Whoever comes later wants the
+    /// same done anew, so one that has waited and is no longer the last to have come does nothing: a command whose
+    /// sender was killed must not run after those of its successor. Ends with 75 where the lock was not to be had,
+    /// with 76 where another came.
+    private static let takingTurns =
+        "token=$1; lock=$2; wait=$3; shift 3; printf %s \"$token\" > \"$lock.last\" || exit 1; "
+        + "exec flock --close -E 75 -w \"$wait\" \"$lock\" sh -c "
+        + "'[ \"$(cat \"$2.last\")\" = \"$1\" ] || exit 76; shift 2; exec \"$@\"' sh \"$token\" \"$lock\" \"$@\""
+
     /// The program with what its timeout, lock and log file ask for put around it: coreutils' `timeout`, util-linux' `flock`.
     /// `timeout` alone counts for the program; waiting for the lock may take as long again.
     var guardedArguments: [String] {
@@ -140,7 +149,8 @@ extension HostCommand {
         }
         out = ["timeout", "-k", "10", String(seconds)] + out
         if isExclusive {
-            out = ["flock", "--close", "-E", "75", "-w", String(seconds), Self.lockFile] + out
+            let token = String(UInt64.random(in: 0...UInt64.max), radix: 16)
+            out = ["sh", "-c", Self.takingTurns, "sh", token, Self.lockFile, String(seconds)] + out
         }
         return out
     }

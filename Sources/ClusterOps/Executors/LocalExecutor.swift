@@ -37,6 +37,11 @@ func checked(_ result: CommandResult, _ command: HostCommand, host: String) thro
             .timeout, host: host,
             "another command of kops-sidecar holds \(HostCommand.lockFile) for more than \(command.timeout / 1000) s")
     }
+    if command.isExclusive, result.status == 76, result.output.isEmpty {
+        throw ExecutorError(
+            .notStarted, host: host,
+            "\(command.text.prefix(200)) was not run: another command of kops-sidecar came after it and took its place")
+    }
     if result.status == 1, result.errors.hasPrefix("sudo: ") {
         throw ExecutorError(
             .noRoot, host: host,

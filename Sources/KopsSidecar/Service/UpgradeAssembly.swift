@@ -1,4 +1,5 @@
 package import ClusterOps
+import Etcd
 import FoundationEssentials
 import Kubernetes
 import Platform
@@ -69,16 +70,34 @@ package struct UpgradeAssembly: Sendable {
         let client = KubernetesClient(access, http: HTTPClient(name: "kops-upgrade"), options: clientOptions)
         let executors = try NodeExecutors(upgrade.options)
         let http = HTTPClient(name: "kops-hooks")
-        let context = UpgradeContext(
+        var context = UpgradeContext(
             cluster: KubernetesUpgradeCluster(client), options: upgrade.options, pacing: .real,
             here: LocalExecutor(host: "here"), executor: { try executors.executor($0, $1) },
             sendHTTP: { try await sendHook($0, $1, http) })
+        context.checkEtcd = etcdCheck(config.etcd)
         self.context = context
         self.executors = executors
         planner = UpgradePlanner(
             context: context, clusterName: config.cluster.name,
             gates: makeGates(upgrade.gates, backup: config.backup, firing: firing))
         journal = FileUpgradeJournal(directory: config.storage.path)
+    }
+}
+
+/// Whether the members that the configuration names are well; nil where this machine has no certificate for them.
+private func etcdCheck(_ options: EtcdOptions) -> (@Sendable () async throws -> Void)? {
+    for file in [options.ca, options.cert, options.key] {
+        if let file, !FileSystem.exists(file) { return nil }
+    }
+    return {
+        let http = HTTPClient(name: "kops-etcd")
+        defer { http.shutdown() }
+        let client = EtcdClient(endpoints: options.endpoints, tls: options.tls, http: http)
+        for member in await client.survey() {
+            let status = try member.status.get()
+            if status.leader == 0 { throw UpgradeError(.failed, "\(member.endpoint) knows no leader") }
+            if let error = status.errors.first { throw UpgradeError(.failed, "\(member.endpoint): \(error)") }
+        }
     }
 }
 

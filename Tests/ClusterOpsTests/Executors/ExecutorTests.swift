@@ -53,21 +53,39 @@ import Testing
         #expect(monotonicNanoseconds() - before < 15_000_000_000)
     }
 
-    @Test func exclusiveCommandsRunOneAfterAnother() async throws {
+    /// A sender that was killed leaves its command waiting: it must not run after the successor's.
+    @Test func exclusiveCommandsRunOneAfterAnotherAndOnlyTheLastThatWaits() async throws {
         let directory = try temporaryDirectory()
         defer { try? FileSystem.removeTree(directory) }
         let log = directory + "/log"
-        var command = HostCommand(["sh", "-c", "echo begin >> \(log); sleep 0.3; echo end >> \(log)"], timeout: 20_000)
-        command.isExclusive = true
-        command.logFile = directory + "/output"
-        let exclusive = command
-        try await withThrowingTaskGroup(of: CommandResult.self) { group in
-            for _ in 0..<3 { group.addTask { try await local.run(exclusive) } }
-            for try await result in group { #expect(result.isSuccess) }
+        func command(_ name: String) -> HostCommand {
+            var command = HostCommand(
+                ["sh", "-c", "echo \(name) begins >> \(log); sleep 0.6; echo \(name) ends >> \(log)"], timeout: 20_000)
+            command.isExclusive = true
+            command.logFile = directory + "/output"
+            return command
         }
+        func wait(_ ready: @autoclosure () -> Bool) async throws {
+            for _ in 0..<500 where !ready() { try await Task.sleep(for: .milliseconds(10)) }
+        }
+        let last = HostCommand.lockFile + ".last"
+        func token() -> String { (try? FileSystem.readText(last)) ?? "" }
+        let first = command("first"), second = command("second"), third = command("third")
+        async let a = local.run(first)
+        try await wait(FileSystem.exists(log))
+        let before = token()
+        let b = Task { try await local.run(second) }
+        try await wait(token() != before)
+        let between = token()
+        async let c = local.run(third)
+        try await wait(token() != between)
+        #expect(try await a.isSuccess)
+        let error = await #expect(throws: ExecutorError.self) { try await b.value }
+        #expect(error?.message.contains("took its place") == true)
+        #expect(try await c.isSuccess)
         #expect(
             try FileSystem.readText(log).split(separator: "\n")
-                == ["begin", "end", "begin", "end", "begin", "end"])
+                == ["first begins", "first ends", "third begins", "third ends"])
     }
 
     @Test func aCancelledTaskEndsTheProgram() async throws {
