@@ -1,9 +1,9 @@
-import ClusterOps
 import Logging
 import Platform
 import TestSupport
 import Testing
 
+@testable import ClusterOps
 @testable import KopsSidecar
 
 @Suite struct UpgradeConfigTests {

@@ -8,6 +8,7 @@ package final class KubeAPIStandIn: Sendable {
     package let url: String
     private let pid: pid_t
     private let input: Int32
+    private let hasEnded = Lock(false)
     private let http = HTTPClient(name: "standin")
 
     package static var isPossible: Bool { FileSystem.exists("/usr/bin/python3") }
@@ -56,6 +57,12 @@ package final class KubeAPIStandIn: Sendable {
 
     /// The server is gone, as after a crash.
     package func stop() {
+        // Once: a descriptor closed twice may be somebody else's by then.
+        let isFirst = hasEnded.withLock { ended in
+            defer { ended = true }
+            return !ended
+        }
+        guard isFirst else { return }
         if kill(pid, SIGKILL) == 0 { waitpid(pid, nil, 0) }
         close(input)
     }

@@ -39,10 +39,10 @@ import Testing
     }
 
     @Test func whatTakesTooLongIsEnded() async throws {
-        let command = HostCommand(["sh", "-c", "sleep 30 & echo begun; wait"], timeout: 1000)
+        let command = HostCommand(["sh", "-c", "sleep 120 & echo begun; wait"], timeout: 1000)
         let before = monotonicNanoseconds()
         await #expect(throws: ExecutorError(.timeout, host: "here", took(command))) { try await local.run(command) }
-        #expect(monotonicNanoseconds() - before < 14_000_000_000)
+        #expect(monotonicNanoseconds() - before < 40_000_000_000)
     }
 
     @Test func aDaemonThatKeepsTheStreamsOpenDoesNotHoldTheRunner() async throws {
