@@ -66,7 +66,8 @@ package final class BodyInflater {
                 filled += made
             case LIBDEFLATE_INSUFFICIENT_SPACE where buffer.count < limit:
                 try grow(to: min(limit, max(1 << 16, buffer.count * 2)))
-            case LIBDEFLATE_INSUFFICIENT_SPACE: throw CompressionError("more than \(limit) bytes once inflated")
+            case LIBDEFLATE_INSUFFICIENT_SPACE:
+                throw CompressionError("more than \(limit) bytes once inflated", isTooLarge: true)
             default: throw CompressionError("the compressed data is damaged or cut off")
             }
         } while at < body.count

@@ -199,6 +199,14 @@ package enum AtomicFile {
         }
     }
 
+    /// Brings a file's contents to the disk.
+    package static func sync(_ path: String) throws(FileError) {
+        let fd = open(path, O_RDONLY | O_CLOEXEC)
+        guard fd >= 0 else { throw FileError("open", path) }
+        defer { close(fd) }
+        if fsync(fd) != 0 { throw FileError("sync", path) }
+    }
+
     /// Makes renames and new names in the directory durable.
     package static func syncDirectory(_ path: String) throws(FileError) {
         let fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)

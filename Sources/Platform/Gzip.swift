@@ -2,7 +2,13 @@ import CZlib
 
 package struct CompressionError: Error, CustomStringConvertible {
     package let description: String
-    package init(_ description: String) { self.description = description }
+    /// Not damaged, but more than was allowed.
+    package let isTooLarge: Bool
+
+    package init(_ description: String, isTooLarge: Bool = false) {
+        self.description = description
+        self.isTooLarge = isTooLarge
+    }
 }
 
 /// gzip in one call, for bodies that are in memory anyway.

@@ -10,6 +10,8 @@ struct SQLiteError: Error, Sendable, CustomStringConvertible {
 
     /// The file is not what it should be: damaged, cut off or of another kind.
     var isDamage: Bool { [SQLITE_CORRUPT, SQLITE_NOTADB, SQLITE_FORMAT].contains(code & 0xff) }
+    /// Damaged, or a database of something else, whose tables are not those that are asked for.
+    var isForeign: Bool { isDamage || code & 0xff == SQLITE_ERROR }
     /// It may work again once there is room or the disk answers.
     var isDiskTrouble: Bool { [SQLITE_FULL, SQLITE_IOERR, SQLITE_READONLY, SQLITE_CANTOPEN].contains(code & 0xff) }
 }
@@ -128,6 +130,8 @@ final class SQLiteFile {
         fileprivate let statement: OpaquePointer
 
         func int(_ column: Int32) -> Int64 { sqlite3_column_int64(statement, column) }
+
+        func isNull(_ column: Int32) -> Bool { sqlite3_column_type(statement, column) == SQLITE_NULL }
 
         func text(_ column: Int32) -> String {
             guard let bytes = sqlite3_column_text(statement, column) else { return "" }

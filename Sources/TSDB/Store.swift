@@ -88,6 +88,10 @@ package final class Store: SampleAppender, Sendable {
             }
         }
         try replay(logs)
+        // As if it had never been stopped: samples much older than the newest stay refused.
+        if let last = partitions.last, let end = try? last.newestTime() {
+            front.withLock { $0.head.startFrom(newest: end) }
+        }
         let now = clock.nowMilliseconds()
         if options.readOnly { return }
         try back.withLock { back in
@@ -104,14 +108,21 @@ package final class Store: SampleAppender, Sendable {
         }
     }
 
+    /// A file shorter than SQLite's header and without a WAL file: SQLite itself would take it for a new one.
+    private func isStub(_ path: String) -> Bool {
+        func size(_ path: String) -> Int64 { ((try? FileSystem.status(path)) ?? nil)?.size ?? 0 }
+        return (1..<100).contains(size(path)) && size(path + "-wal") == 0
+    }
+
     private func openPartition(_ partition: Partition) {
         do {
+            if isStub(partition.path) { return setAside(partition, "is cut off") }
             try partition.prepare()
             partitionList.withLock { list in
                 list.append(partition)
                 list.sort { $0.start < $1.start }
             }
-        } catch let error as SQLiteError where error.isDamage {
+        } catch let error as SQLiteError where error.isForeign || isDirectory(Partition.name(partition.start)) {
             setAside(partition, error.description)
         } catch {
             logger.error("a partition cannot be opened", metadata: ["file": "\(partition.path)", "error": "\(error)"])
@@ -129,6 +140,11 @@ package final class Store: SampleAppender, Sendable {
         setFileAside(partition.path)
     }
 
+    private func isDirectory(_ name: String) -> Bool {
+        var status = stat()
+        return stat(options.path + "/" + name, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
     private func setFileAside(_ path: String) {
         let mark = ".damaged-\(clock.nowMilliseconds())"
         for suffix in ["-wal", "-shm", ""] where FileSystem.exists(path + suffix) {
@@ -139,6 +155,8 @@ package final class Store: SampleAppender, Sendable {
     private func replay(_ numbers: [UInt64]) throws {
         for number in numbers {
             do {
+                let path = options.path + "/" + LogFile.name(number)
+                if isStub(path) { throw SQLiteError(code: 26, message: "is cut off", path: path) }
                 let file = try LogFile(options.path, number: number, readOnly: options.readOnly)
                 let damaged = try replay(file, number: number)
                 if damaged > 0 {
@@ -147,7 +165,7 @@ package final class Store: SampleAppender, Sendable {
                         "a log is damaged: samples after the damage are lost", metadata: ["file": "\(file.path)"])
                 }
                 if options.readOnly { file.close() } else { back.withLock { $0.oldLogs.append(file) } }
-            } catch let error as SQLiteError where error.isDamage {
+            } catch let error as SQLiteError where error.isForeign || isDirectory(LogFile.name(number)) {
                 metrics.damagedFiles.add()
                 logger.error("a damaged log is set aside", metadata: ["reason": "\(error)"])
                 if !options.readOnly { setFileAside(options.path + "/" + LogFile.name(number)) }
@@ -163,25 +181,28 @@ package final class Store: SampleAppender, Sendable {
         }
         let anyFlushed = flushed.values.contains(true)
         var decoder = LogDecoder()
-        var refs: [UInt64: Int] = [:]
+        // By id: ids are slots of the head that wrote the log, so they are dense.
+        var refs: [Int32] = []
         return try front.withLock { front in
             let head = front.head
             var nowhere = LogBuffer()
             return try file.replay { definitions, data in
                 let known = LogDecoder.definitions(definitions) { id, labels in
-                    if refs[id] == nil { refs[id] = head.slot(head.resolve(labels)) }
+                    guard id < 1 << 28, let slot = head.slot(head.resolve(labels)) else { return }
+                    while refs.count <= Int(id) { refs.append(-1) }
+                    if refs[Int(id)] < 0 { refs[Int(id)] = Int32(truncatingIfNeeded: slot) }
                 }
                 guard known else { return false }
                 let whole = decoder.samples(data) { record in
                     switch record {
                     case .sample(let id, let time, let bits):
                         if anyFlushed, flushed[dayStart(time)] == true { return }
-                        guard let slot = refs[id] else { return }
-                        _ = head.append(slot, time, bits, window: .max / 4, log: &nowhere)
+                        guard id < UInt64(refs.count), refs[Int(id)] >= 0 else { return }
+                        head.replay(Int(refs[Int(id)]), time, bits)
                     case .histogram(let id, let time, let histogram):
                         if anyFlushed, flushed[dayStart(time)] == true { return }
-                        guard let slot = refs[id] else { return }
-                        _ = head.append(slot, time, histogram, log: &nowhere)
+                        guard id < UInt64(refs.count), refs[Int(id)] >= 0 else { return }
+                        _ = head.append(Int(refs[Int(id)]), time, histogram, log: &nowhere)
                     }
                 }
                 nowhere = LogBuffer()
@@ -211,40 +232,12 @@ package final class Store: SampleAppender, Sendable {
 
     package func append(_ batch: SampleBatch) throws -> AppendOutcome {
         let now = clock.nowMilliseconds()
-        let latest = now &+ options.maxFuture
-        let oldest = options.retentionTime > 0 ? now &- options.retentionTime : Int64.min
-        let window = options.outOfOrderWindow
-        var outcome = AppendOutcome()
-        try front.withLock { front in
+        let bounds = Head.Bounds(
+            oldest: options.retentionTime > 0 ? now &- options.retentionTime : .min,
+            latest: now &+ options.maxFuture, window: options.outOfOrderWindow)
+        let outcome = try front.withLock { front in
             if front.closed { throw StoreError(.closed, "the store is closed") }
-            let head = front.head
-            var histogram = batch.histograms.startIndex
-            for index in batch.refs.indices {
-                let time = batch.timestamps[index]
-                let isHistogram = histogram < batch.histograms.endIndex && batch.histograms[histogram].index == index
-                defer { if isHistogram { histogram += 1 } }
-                if time > latest {
-                    outcome.tooNew += 1
-                    continue
-                }
-                if time < oldest {
-                    outcome.tooOld += 1
-                    continue
-                }
-                guard let slot = head.slot(batch.refs[index]) else {
-                    outcome.unknownRefs.append(index)
-                    continue
-                }
-                let verdict =
-                    isHistogram
-                    ? head.append(slot, time, batch.histograms[histogram].histogram, log: &front.log)
-                    : head.append(slot, time, batch.values[index].bitPattern, window: window, log: &front.log)
-                switch verdict {
-                case .appended, .same: outcome.appended += 1
-                case .duplicate: outcome.duplicate += 1
-                case .outOfOrder: outcome.outOfOrder += 1
-                }
-            }
+            return front.head.append(batch, bounds, log: &front.log)
         }
         metrics.appended.add(Double(outcome.appended))
         if outcome.outOfOrder > 0 { metrics.outOfOrder.add(Double(outcome.outOfOrder)) }

@@ -14,7 +14,8 @@ extension Store {
         try await WorkerPool.blocking.run { self.close() }
     }
 
-    private func tick() {
+    /// What is due now: a commit always, at times a flush, retention, compaction.
+    func tick() {
         commit()
         let now = clock.nowMilliseconds()
         let (due, retry) = back.withLock { back in
@@ -182,10 +183,10 @@ extension Store {
         }
     }
 
-    func writer(for day: Int64, _ back: inout Back) throws -> PartitionWriter {
+    func writer(for day: Int64, _ back: inout Back, durable: Bool = true) throws -> PartitionWriter {
         if let writer = back.writers[day] { return writer }
         let partition = partitions.first { $0.start == day } ?? Partition(options.path, start: day, readOnly: false)
-        let writer = try PartitionWriter(partition)
+        let writer = try PartitionWriter(partition, durable: durable)
         back.writers[day] = writer
         partitionList.withLock { list in
             if !list.contains(where: { $0 === partition }) {

@@ -11,7 +11,9 @@ package final class StoreImport {
     private let budget: Int
     private var pending: [Labels: SeriesSamples] = [:]
     private var pendingSamples = 0
-    private var days: Set<Int64> = []
+    /// How often each day was written to; a day that had a file before counts once more.
+    private var days: [Int64: Int] = [:]
+    private var newDays: Set<Int64> = []
     package private(set) var samples = 0
     package private(set) var series = 0
 
@@ -38,7 +40,11 @@ package final class StoreImport {
     /// Writes what is left and puts the touched days in order.
     package func finish() throws {
         try write()
-        for partition in store.partitions where days.contains(partition.start) { try store.rewrite(partition) }
+        for partition in store.partitions where days[partition.start, default: 0] > 1 { try store.rewrite(partition) }
+        for partition in store.partitions where newDays.contains(partition.start) {
+            try AtomicFile.sync(partition.path)
+        }
+        try AtomicFile.syncDirectory(store.options.path)
     }
 
     private func write() throws {
@@ -57,7 +63,10 @@ package final class StoreImport {
         for day in byDay.keys.sorted() {
             let order = (byDay[day] ?? []).sorted()
             var position = 0
-            try store.addToDay(day) {
+            let isThere = store.partitions.contains { $0.start == day }
+            if !isThere { newDays.insert(day) }
+            days[day, default: isThere ? 1 : 0] += 1
+            try store.addToDay(day, durable: !newDays.contains(day)) {
                 guard position < order.count else { return nil }
                 defer { position += 1 }
                 var part = SeriesSamples(labels: order[position])
@@ -68,7 +77,6 @@ package final class StoreImport {
                 part.values = Array(all.values[low..<high])
                 return part
             }
-            days.insert(day)
         }
         series = max(series, pending.count)
         pending = [:]
@@ -78,9 +86,9 @@ package final class StoreImport {
 
 extension Store {
     /// Writes series with samples of one day to its file.
-    fileprivate func addToDay(_ day: Int64, _ next: () throws -> SeriesSamples?) throws {
+    fileprivate func addToDay(_ day: Int64, durable: Bool, _ next: () throws -> SeriesSamples?) throws {
         try back.withLock { back in
-            let writer = try writer(for: day, &back)
+            let writer = try writer(for: day, &back, durable: durable)
             defer {
                 writer.close()
                 back.writers[day] = nil

@@ -95,6 +95,8 @@ extension Store {
                         }
                         next = number + 1
                     }
+                    findings += try Postings.check(file).map { StoreFinding(file: name, message: $0) }
+                    findings += try Partition.checkRows(file).map { StoreFinding(file: name, message: $0) }
                     let all = Array(0..<next)
                     var samples = all.map { _ in SeriesSamples(labels: .empty) }
                     try Partition.decodeChunks(

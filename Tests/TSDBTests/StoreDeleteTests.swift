@@ -14,6 +14,8 @@ struct StoreBench {
         var options = StoreOptions(path: scratch.path)
         options.retentionTime = 0
         options.minimumFree = 0
+        // Tests write days back and forth.
+        options.outOfOrderWindow = 4000 * 86_400_000
         change(&options)
         var log = Logger(label: "test")
         log.logLevel = .critical

@@ -26,6 +26,8 @@ final class ScratchDirectory {
         var options = StoreOptions(path: scratch.path)
         options.retentionTime = 0
         options.minimumFree = 0
+        // Tests write days back and forth.
+        options.outOfOrderWindow = 4000 * 86_400_000
         change(&options)
         var log = Logger(label: "test")
         log.logLevel = .critical
@@ -184,9 +186,26 @@ final class ScratchDirectory {
         #expect(try append(store, labels(1), now, 2).duplicate == 1)
         #expect(try append(store, labels(1), now - 1, 2).outOfOrder == 1)
         #expect(try append(store, labels(1), now + 3_600_000, 2).tooNew == 1)
+        // Without a window an hour is the limit for a new series too; with one the window is.
+        #expect(try append(store, labels(2), now - 3_600_000, 2).appended == 1)
+        #expect(try append(store, labels(3), now - 3_600_001, 2).tooOld == 1)
+        #expect(try append(store, labels(2), now - 3_600_001, 2).tooOld == 1)
+        #expect(try append(store, labels(2), now - 3_600_000, 3).duplicate == 1)
         var batch = SampleBatch()
         batch.append(ref: 77 << 32 | 5, timestamp: now, value: 1)
         #expect(try store.append(batch).unknownRefs == [0])
+        store.close()
+        store.abandon()
+        // Nor does a restart open what was closed.
+        let again = try open { $0.outOfOrderWindow = 7_200_000 }
+        #expect(try append(again, labels(1), now - 7_200_000, 5).appended == 1)
+        #expect(try append(again, labels(4), now - 7_200_001, 5).tooOld == 1)
+        #expect(try append(again, labels(4), now - 7_200_000, 5).appended == 1)
+        #expect(try append(again, labels(4), now - 7_200_000, 6).duplicate == 1)
+        #expect(try append(again, labels(4), now, 6).appended == 1)
+        let found = try everything(again)
+        #expect(found[labels(4)]?.count == 2)
+        #expect(found[labels(1)]?.count == 2)
     }
 
     @Test func matchersSelectInHeadAndPartitionAlike() throws {

@@ -136,11 +136,12 @@ final class ScrapeLoop: Sendable {
         }
         return try BodyInflater.lend { inflater in
             let plain: UnsafeRawBufferPointer
-            do {
+            do throws(CompressionError) {
                 plain = try inflater.inflate(answer.bytes, limit: bodyLimit)
             } catch {
                 // As with any other answer that cannot be read: the series of the scrape before end.
-                _ = try body.ingest(nil, .text, at: time, appender: environment.appender)
+                _ = try? body.ingest(nil, .text, at: time, appender: environment.appender)
+                if error.isTooLarge { throw ScrapeFailure(description: "body size limit exceeded") }
                 throw ScrapeFailure(description: "the answer cannot be inflated: \(error)")
             }
             return try body.ingest(plain, answer.format, at: time, appender: environment.appender)

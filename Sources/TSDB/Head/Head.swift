@@ -93,28 +93,142 @@ final class Head {
 
     enum Verdict { case appended, same, duplicate, outOfOrder }
 
-    /// Takes one sample and writes its code to the log. `window` is how far behind the newest sample late ones may be.
+    /// What a batch's samples must keep to. Milliseconds.
+    struct Bounds {
+        var oldest: Int64
+        var latest: Int64
+        /// How far behind the newest sample late ones may be; 0 takes none.
+        var window: Int64
+        /// The newest sample of all when the batch began.
+        var newest: Int64 = .min
+
+        /// What is older than half of Prometheus' two hours is not taken in order, even of a series without a sample.
+        var firstInOrder: Int64 { newest == .min ? .min : newest &- 3_600_000 }
+    }
+
+    /// Takes a batch's floats and writes their codes to the log; histograms go one by one. Everything that is touched for
+    /// each sample is held in locals meanwhile: a property of an object costs a check of exclusive access each time.
+    func append(_ batch: SampleBatch, _ given: Bounds, log: inout LogBuffer) -> AppendOutcome {
+        var bounds = given
+        bounds.newest = newest == .min ? batch.timestamps.first ?? .min : newest
+        let first = max(bounds.oldest, bounds.firstInOrder)
+        var outcome = AppendOutcome()
+        var nextHistogram = batch.histograms.startIndex
+        var histogramAt = batch.histograms.first?.index ?? .max
+        var (taken, grown, latestTaken) = (0, 0, newest)
+        let (states, slotCount, epoch) = (states, slotCount, logEpoch)
+        batch.refs.withUnsafeBufferPointer { refs in
+            batch.timestamps.withUnsafeBufferPointer { times in
+                batch.values.withUnsafeBufferPointer { values in
+                    for index in refs.indices {
+                        let time = times[index]
+                        let slot = Int(truncatingIfNeeded: refs[index] & 0xffff_ffff)
+                        let state = states + slot
+                        let isKnown =
+                            slot < slotCount
+                            && state.pointee.generation == UInt32(truncatingIfNeeded: refs[index] >> 32)
+                        if index == histogramAt || !isKnown || time > bounds.latest || time < first
+                            || (state.pointee.hasLast && time <= state.pointee.lastTime)
+                        {
+                            (newest, histogramAt) = (latestTaken, .max)
+                            var histogram: NativeHistogram?
+                            if nextHistogram < batch.histograms.endIndex {
+                                if batch.histograms[nextHistogram].index == index {
+                                    histogram = batch.histograms[nextHistogram].histogram
+                                    nextHistogram += 1
+                                }
+                                if nextHistogram < batch.histograms.endIndex {
+                                    histogramAt = batch.histograms[nextHistogram].index
+                                }
+                            }
+                            appendOther(
+                                index, isKnown ? slot : nil, time, values[index].bitPattern, histogram, bounds, &log,
+                                &outcome)
+                            latestTaken = newest
+                            continue
+                        }
+                        let fresh = state.pointee.logEpoch != epoch
+                        if fresh {
+                            state.pointee.logEpoch = epoch
+                            define(slot, &log)
+                        }
+                        let room = state.pointee.capacity
+                        let sample = HeadCode.encode(
+                            &state.pointee, time, values[index].bitPattern, restart: fresh || state.pointee.count == 0)
+                        HeadCode.append(sample, to: &state.pointee, time: time)
+                        grown += Int(state.pointee.capacity) - Int(room)
+                        state.pointee.hasLast = true
+                        log.append(id: UInt64(slot), sample)
+                        if time > latestTaken { latestTaken = time }
+                        taken += 1
+                    }
+                }
+            }
+        }
+        newest = latestTaken
+        samples += taken
+        chunkBytes += grown
+        outcome.appended += taken
+        return outcome
+    }
+
+    /// A sample that is no float in order of a series that is there.
+    private func appendOther(
+        _ index: Int, _ slot: Int?, _ time: Int64, _ bits: UInt64, _ histogram: NativeHistogram?, _ bounds: Bounds,
+        _ log: inout LogBuffer, _ outcome: inout AppendOutcome
+    ) {
+        if time > bounds.latest {
+            outcome.tooNew += 1
+        } else if time < bounds.oldest {
+            outcome.tooOld += 1
+        } else if let slot {
+            if let histogram {
+                if time < bounds.firstInOrder {
+                    outcome.tooOld += 1
+                } else {
+                    count(append(slot, time, histogram, log: &log), &outcome)
+                }
+                return
+            }
+            let state = states[slot]
+            if state.hasLast, time == state.lastTime, time >= bounds.firstInOrder {
+                count(bits == state.lastBits ? .same : .duplicate, &outcome)
+            } else if bounds.window > 0, time >= bounds.newest &- bounds.window {
+                count(appendLate(slot, time, bits, &log), &outcome)
+            } else if bounds.window > 0 || time < bounds.firstInOrder {
+                outcome.tooOld += 1
+            } else {
+                outcome.outOfOrder += 1
+            }
+        } else {
+            outcome.unknownRefs.append(index)
+        }
+    }
+
+    private func count(_ verdict: Verdict, _ outcome: inout AppendOutcome) {
+        switch verdict {
+        case .appended, .same: outcome.appended += 1
+        case .duplicate: outcome.duplicate += 1
+        case .outOfOrder: outcome.outOfOrder += 1
+        }
+    }
+
+    /// Takes one sample that a log has, whenever it is of.
     @inline(__always)
-    func append(_ slot: Int, _ time: Int64, _ bits: UInt64, window: Int64, log: inout LogBuffer) -> Verdict {
+    func replay(_ slot: Int, _ time: Int64, _ bits: UInt64) {
         let state = states + slot
         if state.pointee.hasLast, time <= state.pointee.lastTime {
-            return appendLate(slot, time, bits, window, &log)
+            var nowhere = LogBuffer()
+            if time < state.pointee.lastTime { _ = appendLate(slot, time, bits, &nowhere) }
+            return
         }
-        let fresh = state.pointee.logEpoch != logEpoch
-        if fresh {
-            state.pointee.logEpoch = logEpoch
-            define(slot, &log)
-        }
-        let restart = fresh || state.pointee.count == 0
-        let sample = HeadCode.encode(&state.pointee, time, bits, restart: restart)
         let room = state.pointee.capacity
+        let sample = HeadCode.encode(&state.pointee, time, bits, restart: state.pointee.count == 0)
         HeadCode.append(sample, to: &state.pointee, time: time)
         if state.pointee.capacity != room { chunkBytes += Int(state.pointee.capacity) - Int(room) }
         state.pointee.hasLast = true
-        log.append(id: UInt64(slot), sample)
         if time > newest { newest = time }
         samples += 1
-        return .appended
     }
 
     private func define(_ slot: Int, _ log: inout LogBuffer) {
@@ -123,11 +237,8 @@ final class Head {
         log.define(id: UInt64(slot), scratch)
     }
 
-    private func appendLate(
-        _ slot: Int, _ time: Int64, _ bits: UInt64, _ window: Int64, _ log: inout LogBuffer
-    ) -> Verdict {
-        if time == states[slot].lastTime { return bits == states[slot].lastBits ? .same : .duplicate }
-        guard window > 0, time >= newest &- window else { return .outOfOrder }
+    /// A sample within the window that cannot go behind those of its series.
+    private func appendLate(_ slot: Int, _ time: Int64, _ bits: UInt64, _ log: inout LogBuffer) -> Verdict {
         let key = UInt32(slot)
         var list = late.removeValue(forKey: key) ?? []
         defer { late[key] = list.isEmpty ? nil : list }
@@ -154,6 +265,9 @@ final class Head {
         samples += 1
         return .appended
     }
+
+    /// Of samples that are in files already: what is much older is refused from the start.
+    func startFrom(newest time: Int64) { newest = max(newest, time) }
 
     // MARK: flushing
 

@@ -24,8 +24,8 @@ struct SeriesState {
     var scaledValid = false
     var hasLast = false
 
-    /// Makes room for more bytes. An eighth is grown at a time: most chunks are open for hours, and doubling would leave a
-    /// third of the head's memory empty.
+    /// Makes room for more bytes. A sixth is grown at a time: most chunks are open for hours, and doubling would leave a third
+    /// of the head's memory empty.
     @inline(__always)
     mutating func reserve(_ bytes: Int) {
         if Int(used) + bytes > Int(capacity) { grow(bytes) }
@@ -33,7 +33,7 @@ struct SeriesState {
 
     @inline(never)
     private mutating func grow(_ bytes: Int) {
-        let wanted = max(Int(used) + bytes, Int(capacity) + max(16, Int(capacity) / 8))
+        let wanted = max(Int(used) + bytes, Int(capacity) + max(40, Int(capacity) / 6))
         // As much as the allocator (glibc's) rounds up to anyway.
         let rounded = (wanted + 7) & ~15 + 8
         guard let grown = realloc(buffer, rounded) else { abort() }

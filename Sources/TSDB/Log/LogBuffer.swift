@@ -62,7 +62,10 @@ struct LogBuffer: Sendable {
 
 /// Reads what `LogBuffer` wrote, in the order it was written over all commits of one log.
 struct LogDecoder {
-    private var series: [UInt64: HeadCode.Decoder] = [:]
+    /// By id, in pages; ids are slots of the head, so they are dense.
+    private var pages: [[HeadCode.Decoder]] = []
+    private static let page = 1024
+    private static let maxID: UInt64 = 1 << 28
 
     enum Record {
         case sample(id: UInt64, time: Int64, bits: UInt64)
@@ -107,9 +110,13 @@ struct LogDecoder {
                     id &+= 1
                 }
                 if code >= 0x80 { return false }
-                series[id, default: HeadCode.Decoder()].step(code & ~0x30, &reader)
-                guard !reader.failed, let state = series[id] else { return false }
-                body(.sample(id: id, time: state.time, bits: state.bits))
+                guard id < Self.maxID else { return false }
+                let (high, low) = (Int(id) / Self.page, Int(id) % Self.page)
+                while pages.count <= high { pages.append([]) }
+                if pages[high].isEmpty { pages[high] = Array(repeating: HeadCode.Decoder(), count: Self.page) }
+                pages[high][low].step(code & ~0x30, &reader)
+                guard !reader.failed else { return false }
+                body(.sample(id: id, time: pages[high][low].time, bits: pages[high][low].bits))
             }
         }
         return true

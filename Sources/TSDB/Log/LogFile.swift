@@ -101,6 +101,9 @@ final class LogFile {
 
     func close() { file.close() }
 
+    /// Lets the file have no more than so many pages, as a full disk would; for tests.
+    func limit(pages: Int) { try? file.execute("PRAGMA max_page_count = \(pages)") }
+
     /// Removes the file and SQLite's companions.
     func delete() {
         close()

@@ -60,6 +60,36 @@ struct ChunkRow {
         return out
     }
 
+    /// Which series and times a row holds.
+    struct Extent: Equatable {
+        var first: UInt32
+        var last: UInt32
+        var start: Int64
+        var end: Int64
+    }
+
+    /// Read from the row's directory; nil where that is damaged.
+    static func extent(_ bytes: UnsafeRawBufferPointer, rowStart: Int64) -> Extent? {
+        var reader = ByteReader(bytes)
+        var extent: Extent?
+        var number: UInt64 = 0
+        for _ in 0..<reader.count() {
+            number &+= reader.varint()
+            _ = reader.byte()
+            let first = rowStart &+ Int64(truncatingIfNeeded: reader.varint())
+            let last = first &+ Int64(truncatingIfNeeded: reader.varint())
+            _ = reader.varint()
+            _ = reader.varint()
+            guard !reader.failed, number <= UInt64(UInt32.max) else { return nil }
+            extent =
+                extent.map {
+                    Extent(
+                        first: $0.first, last: UInt32(number), start: min($0.start, first), end: max($0.end, last))
+                } ?? Extent(first: UInt32(number), last: UInt32(number), start: first, end: last)
+        }
+        return extent
+    }
+
     /// Adds the samples within the bounds of the series that `wanted` knows (number → index into `out`) and counts them. False
     /// where the bytes are damaged. `entryStart` is the row's start.
     static func decode(

@@ -59,14 +59,15 @@ final class Partition: Sendable {
     }
 
     /// Makes the tables where they are missing; throws where the file is something else.
-    func prepare() throws {
+    /// `durable` false: leaves it to the caller to bring the file to the disk.
+    func prepare(durable: Bool = true) throws {
         let file = try SQLiteFile(path, readOnly ? .readOnly : .readWrite)
         defer { file.close() }
         if !readOnly {
             try file.execute(
                 """
                 PRAGMA journal_mode = WAL;
-                PRAGMA synchronous = FULL;
+                PRAGMA synchronous = \(durable ? "FULL" : "OFF");
                 CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
                 CREATE TABLE IF NOT EXISTS series(
                   first INTEGER PRIMARY KEY, count INTEGER NOT NULL, plain INTEGER NOT NULL, checksum INTEGER NOT NULL,

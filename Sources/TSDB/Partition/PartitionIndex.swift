@@ -136,6 +136,27 @@ enum Postings {
         }
     }
 
+    /// Compares the index with the series it is of; a line for each list that is not right.
+    static func check(_ file: SQLiteFile) throws -> [String] {
+        var expected: [Labels: [UInt32]] = [:]
+        try SeriesRows.forEach(file) { number, set in
+            for pair in set.pairs { expected[Labels([(pair.name, pair.value)]), default: []].append(number) }
+        }
+        var problems: [String] = []
+        func name(_ pair: Labels) -> String {
+            pair.pairs.first.map { "\($0.name)=\(quoteLabelValue($0.value))" } ?? ""
+        }
+        try file.run("SELECT name, value, ids FROM posting") { row in
+            let pair = Labels([(row.text(0), row.text(1))])
+            if expected.removeValue(forKey: pair) != decode(row, 2) {
+                problems.append("the index of \(name(pair)) is damaged")
+            }
+            return true
+        }
+        for pair in expected.keys { problems.append("the index of \(name(pair)) is missing") }
+        return problems
+    }
+
     static func seriesCount(_ file: SQLiteFile) throws -> UInt32 {
         var count: Int64 = 0
         try file.run("SELECT first + count FROM series ORDER BY first DESC LIMIT 1") { row in

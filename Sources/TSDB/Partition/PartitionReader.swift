@@ -23,6 +23,39 @@ extension Partition {
         try read { file in try SeriesRows.labels(file, try Postings.select(file, matchers)) }
     }
 
+    /// The last millisecond that any chunk covers; nil where there is none.
+    func newestTime() throws -> Int64? {
+        try read { file in
+            var newest: Int64?
+            try file.run("SELECT max(end) FROM chunk") { row in
+                newest = row.isNull(0) ? nil : row.int(0)
+                return false
+            }
+            return newest
+        }
+    }
+
+    /// Compares what each row of chunks says of itself with its chunks; a line for each row that is not right.
+    static func checkRows(_ file: SQLiteFile) throws -> [String] {
+        var problems: [String] = []
+        try file.run("SELECT id, first, last, start, end, plain, checksum, body FROM chunk") { row in
+            let extent: ChunkRow.Extent? = row.blob(7) { bytes in
+                guard checksum(bytes) == UInt32(truncatingIfNeeded: row.int(6)),
+                    let plain = unpacked(bytes, plainLength: Int(row.int(5)))
+                else { return nil }
+                return plain.withUnsafeBytes { ChunkRow.extent($0, rowStart: row.int(3)) }
+            }
+            // Damaged bytes are found where they are decoded.
+            guard let extent else { return true }
+            let said = ChunkRow.Extent(
+                first: UInt32(clamping: row.int(1)), last: UInt32(clamping: row.int(2)), start: row.int(3),
+                end: row.int(4))
+            if extent != said { problems.append("chunk row \(row.int(0)) is not where it says") }
+            return true
+        }
+        return problems
+    }
+
     /// A row as it lies in the file.
     private struct StoredRow: Sendable {
         var id: Int64

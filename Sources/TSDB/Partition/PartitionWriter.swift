@@ -13,11 +13,14 @@ final class PartitionWriter {
     private var numbers: [WideHash: UInt32] = [:]
     private var isLoaded = false
 
-    init(_ partition: Partition) throws {
+    /// `durable` false: for a new file that is worth nothing before it is whole; the caller brings it to the disk.
+    init(_ partition: Partition, durable: Bool = true) throws {
         self.partition = partition
-        try partition.prepare()
+        try partition.prepare(durable: durable)
         file = try SQLiteFile(partition.path, .readWrite)
-        try file.execute("PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -4096")
+        try file.execute(
+            "PRAGMA synchronous = \(durable ? "FULL" : "OFF"); PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -4096"
+        )
     }
 
     func close() { file.close() }
