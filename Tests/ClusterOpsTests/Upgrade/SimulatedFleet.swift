@@ -379,6 +379,15 @@ final class SimulatedFleet: Sendable, UpgradeCluster {
         return options
     }
 
+    /// Limits that are never met: on a busy machine simulated time may run ahead of the tasks that live in it.
+    var patient: UpgradeOptions {
+        var options = self.options
+        options.nodeTimeout = 1_000_000_000
+        options.healthTimeout = 1_000_000_000
+        options.drain.timeout = 1_000_000_000
+        return options
+    }
+
     func context(_ options: UpgradeOptions? = nil) -> UpgradeContext {
         UpgradeContext(
             cluster: self, options: options ?? self.options, pacing: time.pacing, here: executor("here"),

@@ -54,19 +54,19 @@ import Testing
     @Test func killedAtEveryWriteOfTheJournalItComesToTheSameEnd() async throws {
         let whole = SimulatedFleet(controlPlanes: 2, workers: 3), wholeJournal = MemoryJournal(whole)
         whole.state.withLock { $0.minimum["web"] = 4 }
-        try await whole.begin(wholeJournal)
-        #expect(try await whole.go(wholeJournal).state == .finished)
+        try await whole.begin(wholeJournal, options: whole.patient)
+        #expect(try await whole.go(wholeJournal, options: whole.patient).state == .finished)
         let saves = wholeJournal.saves
         #expect(saves > 50)
         for save in 2...saves {
             for keeps in [true, false] {
                 let fleet = SimulatedFleet(controlPlanes: 2, workers: 3), journal = MemoryJournal(fleet)
                 fleet.state.withLock { $0.minimum["web"] = 4 }
-                try await fleet.begin(journal)
+                try await fleet.begin(journal, options: fleet.patient)
                 journal.die(at: save, keepingIt: keeps)
                 // With other waits it may be through in fewer writes.
-                guard (try? await fleet.go(journal)) == nil else { continue }
-                let run = try await fleet.go(journal)
+                guard (try? await fleet.go(journal, options: fleet.patient)) == nil else { continue }
+                let run = try await fleet.go(journal, options: fleet.patient)
                 #expect(run.state == .finished, "write \(save), kept \(keeps)")
                 let state = fleet.state.withLock { $0 }
                 for (name, machine) in state.machines {
@@ -83,18 +83,18 @@ import Testing
 
     @Test func killedAfterEveryCommandItComesToTheSameEnd() async throws {
         let whole = SimulatedFleet(controlPlanes: 2, workers: 2), wholeJournal = MemoryJournal(whole)
-        try await whole.begin(wholeJournal)
+        try await whole.begin(wholeJournal, options: whole.patient)
         let before = whole.state.withLock { $0.commands }
-        #expect(try await whole.go(wholeJournal).state == .finished)
+        #expect(try await whole.go(wholeJournal, options: whole.patient).state == .finished)
         let after = whole.state.withLock { $0.commands }
         #expect(after - before > 30)
         for command in (before + 1)...after {
             let fleet = SimulatedFleet(controlPlanes: 2, workers: 2), journal = MemoryJournal(fleet)
-            try await fleet.begin(journal)
+            try await fleet.begin(journal, options: fleet.patient)
             fleet.state.withLock { $0.diesAfterCommand = command }
-            guard (try? await fleet.go(journal)) == nil else { continue }
+            guard (try? await fleet.go(journal, options: fleet.patient)) == nil else { continue }
             fleet.state.withLock { $0.diesAfterCommand = nil }
-            #expect(try await fleet.go(journal).state == .finished, "command \(command)")
+            #expect(try await fleet.go(journal, options: fleet.patient).state == .finished, "command \(command)")
             expectUpgraded(fleet)
         }
     }
