@@ -96,7 +96,7 @@ import Testing
         let error = failure {
             try engine.range(
                 try engine.parse("quantile_over_time(0.5, m[1d:1s])"), from: 1_700_000_000_000,
-                through: 1_700_000_000_000 + 5_000_000, step: 1000, source: Endless(seriesCount: 1, samples: 10),
+                through: 1_700_000_000_000 + 5_000_000, step: 1000, source: Endless(seriesCount: 1, samples: 100_000),
                 control: QueryControl(maxSamples: 1_000_000_000, timeout: .milliseconds(100)))
         }
         #expect(error?.kind == .timeout)

@@ -12,17 +12,29 @@ extension RestoreExecutor {
         try FileSystem.makeDirectories(record.heldDirectory, mode: 0o700)
         let file = "\(manifests)/\(component).yaml"
         let held = "\(record.heldDirectory)/\(component).yaml"
+        let ran = !runs(component).isEmpty
         if try FileSystem.status(file) != nil {
             try FileSystem.rename(file, to: held)
             try AtomicFile.syncDirectory(record.heldDirectory)
             try AtomicFile.syncDirectory(manifests)
         }
         let began = ContinuousClock.now
+        let kubeletRuns = await surroundings.kubeletRuns()
         // Without kubelet nobody stops it; and a kubelet that was started while the API server was away stops nothing.
-        var help = await surroundings.kubeletRuns() ? began + surroundings.kubeletLimit : began
+        var help = kubeletRuns ? began + surroundings.kubeletLimit : began
+        // One that crashes again and again does not run between two attempts either: that proves something only once
+        // kubelet has seen that its manifest is gone.
+        var quietSince = began
         while true {
             let evidence = runs(component)
-            if evidence.isEmpty { return }
+            if evidence.isEmpty {
+                if ran || !kubeletRuns { return }
+                if await surroundings.podIsGone(component) { return }
+                if ContinuousClock.now - quietSince >= surroundings.quietLimit { return }
+                try await Task.sleep(for: .milliseconds(200))
+                continue
+            }
+            quietSince = ContinuousClock.now
             if ContinuousClock.now >= help {
                 help = ContinuousClock.now + .seconds(35)
                 // The container runtime, or where it cannot be asked the process itself: its manifest is away, so nothing

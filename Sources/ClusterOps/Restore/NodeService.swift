@@ -46,6 +46,11 @@ package struct RestoreSurroundings: Sendable {
     package var kubeletRuns: @Sendable () async -> Bool = { true }
     /// Stops a static pod's containers through the container runtime, for where no kubelet does it. False where it cannot.
     package var stopContainers: @Sendable (_ component: String) async -> Bool = { _ in false }
+    /// Whether the container runtime has no living pod of that component: kubelet has let go of it. False where that cannot
+    /// be asked.
+    package var podIsGone: @Sendable (_ component: String) async -> Bool = { _ in true }
+    /// Where it cannot be asked: kubelet's poll of its manifests, and a little.
+    package var quietLimit: Duration = .seconds(25)
     /// How long a pod may take to stop (kubelet's poll of 20 s, a grace period of 30 s, and as much again) and to serve.
     package var stopLimit: Duration = .seconds(150)
     package var startLimit: Duration = .seconds(600)
@@ -80,6 +85,14 @@ package struct RestoreSurroundings: Sendable {
                 return ids.isEmpty ? true : try ChildProcess.run(["crictl", "stop"] + ids) == 0
             }
             return done ?? false
+        }
+        surroundings.podIsGone = { component in
+            let gone = try? await cancellable { _ in
+                let list = try ChildProcess.output(
+                    ["crictl", "pods", "-q", "--state", "ready", "--label", "component=\(component)"])
+                return list.status == 0 && list.text.allSatisfy(\.isWhitespace)
+            }
+            return gone ?? false
         }
         return surroundings
     }()

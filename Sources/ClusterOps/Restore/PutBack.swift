@@ -24,12 +24,19 @@ struct PutBack {
         try BundleReader.forEach(part, keys: keys, isCancelled: isCancelled) { entry, read in
             guard !entry.path.hasPrefix(".kops") else { return }
             guard !sharedOnly || isShared(entry.path) else {
-                if entry.kind == .file, !FileSystem.exists(root + "/" + entry.path) { outcome.notTaken += 1 }
+                if entry.kind == .file, isMissing(entry.path) { outcome.notTaken += 1 }
                 return
             }
             if try put(entry, read) { outcome.files.append("/" + entry.path) }
         }
         return outcome
+    }
+
+    /// Whether the node lacks that file of kubeadm's; manifests may be held for the time of the restore.
+    private func isMissing(_ path: String) -> Bool {
+        guard ("/" + path).hasPrefix(kubernetesDirectory + "/") else { return false }
+        return !FileSystem.exists(root + "/" + path)
+            && !FileSystem.exists(root + heldDirectory + "/" + FileSystem.name(of: path))
     }
 
     /// What kubeadm copies from the first control plane to the others, and files it knows nothing of (such as the

@@ -138,9 +138,9 @@ struct RestoreExecutor {
             if !notes.isEmpty { journal.hasPutBack = true }
             return notes
         case .stop(let component): try await stop(component)
-        case .proveStopped: try proveStopped()
-        case .setAside: try setAside()
-        case .activate: try activate()
+        case .proveStopped: try await proveStopped()
+        case .setAside: try await setAside()
+        case .activate: try await activate()
         case .start(let component): try start(component)
         case .proveServing:
             if let revision = try await proveServing() {
@@ -216,26 +216,32 @@ struct RestoreExecutor {
         }
     }
 
-    private func proveStopped() throws {
-        let evidence = EtcdPresence.evidence(dataDirectory: directory, ports: Set(record.ports))
-        guard evidence.isEmpty else {
-            throw BackupError(.refused, "an etcd is running on \(directory): \(evidence.joined(separator: "; "))")
+    /// With a control plane's own etcd, one that kubelet was about to start once more gets the time to end again.
+    private func proveStopped() async throws {
+        let deadline = ContinuousClock.now + (record.options.controlPlane ? surroundings.stopLimit : .zero)
+        while true {
+            let evidence = EtcdPresence.evidence(dataDirectory: directory, ports: Set(record.ports))
+            if evidence.isEmpty { return }
+            guard ContinuousClock.now < deadline else {
+                throw BackupError(.refused, "an etcd is running on \(directory): \(evidence.joined(separator: "; "))")
+            }
+            try await Task.sleep(for: .milliseconds(200))
         }
     }
 
     /// Done already where the directory is gone and the other there.
-    private func setAside() throws {
+    private func setAside() async throws {
         guard let aside = record.asideDirectory else { return }
         if try FileSystem.status(aside) == nil, isUsed {
-            try proveStopped()
+            try await proveStopped()
             try FileSystem.rename(directory, to: aside)
         }
         try AtomicFile.syncDirectory(FileSystem.parent(of: directory))
     }
 
-    private func activate() throws {
+    private func activate() async throws {
         if try FileSystem.status(record.newDirectory) != nil {
-            try proveStopped()
+            try await proveStopped()
             // A kubelet that saw etcd's manifest once more had a directory made anew, of nothing: kept like the other.
             if let aside = record.asideDirectory, isUsed {
                 try FileSystem.rename(directory, to: unusedPath(aside))

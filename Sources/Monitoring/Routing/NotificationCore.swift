@@ -270,13 +270,13 @@ package struct NotificationCore {
             .map { NotifiedAlert(alert: $0, resolved: $0.isResolved(at: now)) }
         group.leaving = all.filter(\.resolved).map { ($0.alert.fingerprint, $0.alert.updatedAt) }
         group.failed = false
-        group.mutedBy = mutedBy(node, now)
-        var shown: [NotifiedAlert] = []
-        if group.mutedBy.isEmpty {
-            shown = all.filter { notified in
-                inhibitor.inhibiting(notified.alert.labels, alerts: alerts, now: now) == nil
-                    && silences.silencing(notified.alert.labels, now: now).isEmpty
-            }
+        // A group that is wholly inhibited is not asked whether its time is quiet, which the API shows.
+        var shown = all.filter { inhibitor.inhibiting($0.alert.labels, alerts: alerts, now: now) == nil }
+        if !shown.isEmpty {
+            group.mutedBy = mutedBy(node, now)
+            shown =
+                group.mutedBy.isEmpty
+                ? shown.filter { silences.silencing($0.alert.labels, now: now).isEmpty } : []
         }
         var actions: [NotificationAction] = []
         if !shown.isEmpty { actions = notify(&group, node, shown, now) }
