@@ -15,7 +15,8 @@ private let hasPython = (try? shell("command -v python3"))?.status == 0
         #expect(answer.status == 0, "\(answer.output)")
     }
 
-    @Test(.enabled(if: hasPython, "python3 must be installed: scripts/deps test"))
+    /// Old samples are taken or refused by what came before them, which is a race between targets: so by hand, not in every run.
+    @Test(.enabled(if: hasPython && getenv("KOPS_RECORDINGS_DIFF") != nil, "set KOPS_RECORDINGS_DIFF to compare"))
     func prometheusAndWeTakeTheSameOfRealExporters() throws {
         let answer = try shell("\(root)/scripts/recordings-diff --binary \(binary) --targets 40")
         // 77: there are no recordings beside the project, or no Prometheus.

@@ -34,6 +34,8 @@ import Testing
         "errors/group-left-duplicate.json", "errors/many-to-many.json", "errors/many-to-one.json",
         // RE2's words for a bad expression, not those of Go's regexp.
         "errors/parse-bad-matcher.json",
+        // Prometheus 3 takes any name for a label, and says "number or duration" of a bad range.
+        "errors/count-values-bad-label.json", "errors/parse-bad-duration.json",
     ]
 
     static let more: Set<String> = [

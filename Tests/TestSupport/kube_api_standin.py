@@ -13,6 +13,7 @@ Beside the API, for tests (all answer JSON, all without a token):
   POST /standin/fail        {"path": REGEX, "method": "GET", "status": 503, "count": 2, "retryAfter": 1, "body": …, "type": …}
   POST /standin/route       {"path": "/apis/metrics.k8s.io/v1beta1/nodes", "status": 200, "type": "application/json", "body": …}
   POST /standin/outage      {"seconds": 2}: closes every connection for so long
+  POST /standin/recover     what was told to fail fails no more
   POST /standin/compact     forgets the history, so that a watch from before gets 410
   POST /standin/drop        ends all watches
   GET  /standin/requests    every request since the start: "METHOD PATH?QUERY"
@@ -444,6 +445,8 @@ class Handler(BaseHTTPRequestHandler):
             store.load(body if isinstance(body, list) else body.get("items", [body]))
         elif what == "fail":
             store.failures.append(dict(body, count=body.get("count", 1)))
+        elif what == "recover":
+            store.failures.clear()
         elif what == "route":
             store.routes[body["path"]] = body
         elif what == "outage":

@@ -154,7 +154,7 @@ package struct JSONWriter {
         separate()
         bytes.append(UInt8(ascii: "\""))
         if value.isFinite {
-            appendFloat(value)
+            appendFloat(value, exponentDigits: 2)
         } else {
             bytes.append(contentsOf: value.isNaN ? "NaN".utf8 : value > 0 ? "+Inf".utf8 : "-Inf".utf8)
         }
@@ -191,8 +191,9 @@ package struct JSONWriter {
         array(texts) { $0.string($1) }
     }
 
-    /// Positional digits between 1e-6 and 1e21, else with an exponent of at least one digit: Go's float64 encoding.
-    private mutating func appendFloat(_ value: Double) {
+    /// Positional digits between 1e-6 and 1e21, else with an exponent: of at least one digit as Go encodes a float64 in JSON,
+    /// of two as Prometheus writes a sample.
+    private mutating func appendFloat(_ value: Double, exponentDigits: Int = 1) {
         let magnitude = value.magnitude
         if magnitude < 9_007_199_254_740_992, value == value.rounded(.towardZero) {
             if magnitude == 0 {
@@ -209,12 +210,14 @@ package struct JSONWriter {
                 let end = digits.suffix(2).elementsEqual(".0".utf8) ? digits.count - 2 : digits.count
                 bytes.append(contentsOf: digits[..<end])
             } else {
-                appendExponential(digits, magnitude)
+                appendExponential(digits, magnitude, exponentDigits)
             }
         }
     }
 
-    private mutating func appendExponential(_ text: UnsafeBufferPointer<UInt8>, _ magnitude: Double) {
+    private mutating func appendExponential(
+        _ text: UnsafeBufferPointer<UInt8>, _ magnitude: Double, _ exponentDigits: Int
+    ) {
         var digits: [UInt8] = []
         var exponent = 0
         var negativeExponent = false
@@ -259,6 +262,7 @@ package struct JSONWriter {
         }
         bytes.append(UInt8(ascii: "e"))
         bytes.append(exponent < 0 ? UInt8(ascii: "-") : UInt8(ascii: "+"))
+        if exponentDigits == 2, exponent.magnitude < 10 { bytes.append(UInt8(ascii: "0")) }
         appendInteger(exponent.magnitude)
     }
 }

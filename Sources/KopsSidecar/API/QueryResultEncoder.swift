@@ -28,9 +28,10 @@ struct QueryResultEncoder: Sendable {
                 case .vector(let samples): writer.array(samples, Self.write)
                 case .matrix(let series): writer.array(series, Self.write)
                 case .scalar(let timestamp, let value):
+                    // Unlike a sample, never with an exponent.
                     writer.beginArray()
                     writer.timestamp(timestamp)
-                    writer.sampleValue(value)
+                    writer.string(formatFloat(value))
                     writer.endArray()
                 case .string(let timestamp, let text):
                     writer.beginArray()

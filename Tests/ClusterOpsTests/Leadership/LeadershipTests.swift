@@ -11,8 +11,8 @@ import Testing
 struct LeadershipTests {
     private static let timing: LeaderElector.Timing = {
         var timing = LeaderElector.Timing()
-        timing.lease = 4000
-        timing.renewDeadline = 2500
+        timing.lease = 12_000
+        timing.renewDeadline = 9000
         timing.retryPeriod = 300
         return timing
     }()
@@ -21,7 +21,7 @@ struct LeadershipTests {
         var options = KubernetesClient.Options()
         options.attempts = 1
         options.requestsPerSecond = 0
-        options.timeout = .seconds(1)
+        options.timeout = .seconds(4)
         let client = KubernetesClient(
             ClusterAccess(server: url), http: HTTPClient(name: "lease-\(name)"), options: options)
         return Leadership(

@@ -26,7 +26,7 @@ import Testing
         let fleet = SimulatedFleet(), journal = MemoryJournal(fleet)
         try await fleet.begin(journal)
         let run = try await fleet.go(journal)
-        #expect(run.state == .finished)
+        #expect(run.state == .finished, "\(run)")
         expectUpgraded(fleet)
         let log = fleet.log
         #expect(log.filter { $0.hasSuffix(" apply") } == ["cp1 apply"])
