@@ -93,7 +93,12 @@ import Testing
         ("upgrade: {packages: {install: [a]}}\n", "1:31 upgrade.packages.install goes with manager: command only"),
         (
             "upgrade: {gates: [{window: {from: \"25:00\", to: \"04:00\"}}]}\n",
-            "1:35 upgrade.gates[0].window.from must be a time such as \"01:30\", not \"25:00\""
+            "1:35 upgrade.gates[0].window.from must be a time such as \"02:30\", not \"25:00\"; quote it"
+        ),
+        // Taken for no window at all, it would let an upgrade begin at any hour.
+        (
+            "upgrade: {gates: [{window: {from: \"04:00\", to: \"04:00\"}}]}\n",
+            "1:28 upgrade.gates[0].window: from and to must differ, and from be before 24:00"
         ),
     ]) func eachMistakeIsNamedWithItsPlace(_ text: String, _ finding: String) throws {
         #expect(try findings(text) == [finding])

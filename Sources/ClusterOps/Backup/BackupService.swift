@@ -71,7 +71,7 @@ package final class BackupService: Sendable {
         let started = clock.nowMilliseconds()
         let began = monotonicNanoseconds()
         let staging = try makeStaging()
-        let lock = try BackupLock(directory: staging)
+        let lock = try BackupLock.take(staging)
         defer { withExtendedLifetime(lock) {} }
         removeLeftovers(staging)
         // What needs no etcd comes first: it fails at once or not at all.

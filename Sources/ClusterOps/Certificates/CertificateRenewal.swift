@@ -37,7 +37,7 @@ package struct CertificateRenewal: Sendable {
         guard isUnfinished() else { return nil }
         // As long as one call of kubeadm may take.
         let deadline = ContinuousClock.now + .seconds(200)
-        var lock: RenewalLock?
+        var lock: FileLock?
         while lock == nil {
             do {
                 lock = try await WorkerPool.blocking.run { [journal] in try journal.lock() }
@@ -51,7 +51,7 @@ package struct CertificateRenewal: Sendable {
         return try await execute(machine, lock)
     }
 
-    private func execute(_ begun: RenewalMachine, _ lock: RenewalLock) async throws -> RenewalMachine {
+    private func execute(_ begun: RenewalMachine, _ lock: FileLock) async throws -> RenewalMachine {
         let isEnding = Lock(false)
         // Not cancelled where it stands: a component would stay stopped. It ends before the next step that is safe to leave.
         let work = Task { try await steps(begun, lock, isEnding) }
@@ -63,7 +63,7 @@ package struct CertificateRenewal: Sendable {
     }
 
     private func steps(
-        _ begun: RenewalMachine, _ lock: RenewalLock, _ isEnding: Lock<Bool>
+        _ begun: RenewalMachine, _ lock: FileLock, _ isEnding: Lock<Bool>
     ) async throws -> RenewalMachine {
         defer { withExtendedLifetime(lock) {} }
         var machine = begun
@@ -92,7 +92,7 @@ package struct CertificateRenewal: Sendable {
         try await WorkerPool.blocking.run { [journal] in try journal.write(machine) }
     }
 
-    private func perform(_ step: RenewalStep, _ machine: RenewalMachine, _ lock: RenewalLock) async throws -> String? {
+    private func perform(_ step: RenewalStep, _ machine: RenewalMachine, _ lock: FileLock) async throws -> String? {
         let plan = machine.plan
         let control = StaticPodControl(
             layout: options.layout, heldDirectory: journal.heldDirectory(plan), limits: limits)
@@ -112,7 +112,7 @@ package struct CertificateRenewal: Sendable {
             let copy = journal.copyDirectory(plan)
             return try await WorkerPool.blocking.run { [options] in
                 try KubeadmRenewal(options: options, copy: copy, renewBefore: plan.renewBefore)
-                    .renew(which, item, lock.fd)
+                    .renew(which, item, lock.descriptor)
             }
         case .stop(let component):
             if component == "etcd", !machine.isGoingBack { try await proveSpare(control) }

@@ -47,23 +47,11 @@ struct RenewalJournal: Sendable {
     }
 
     /// Only one renewal at a time on a node. A kubeadm that a killed sidecar has left behind holds the lock too.
-    func lock() throws -> RenewalLock {
+    func lock() throws -> FileLock {
         try FileSystem.makeDirectories(directory, mode: 0o700)
-        return try RenewalLock(path: directory + "/kops-renewal.lock")
-    }
-}
-
-final class RenewalLock: Sendable {
-    let fd: Int32
-
-    init(path: String) throws {
-        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard fd >= 0 else { throw FileError("write", path) }
-        guard flock(fd, LOCK_EX | LOCK_NB) == 0 else {
-            close(fd)
+        guard let lock = try FileLock(directory + "/kops-renewal.lock") else {
             throw RenewalError("another renewal is under way on this node")
         }
+        return lock
     }
-
-    deinit { close(fd) }
 }

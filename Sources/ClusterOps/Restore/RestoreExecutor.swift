@@ -93,7 +93,7 @@ struct RestoreExecutor {
     mutating func run() async throws -> RestoreReport {
         let began = monotonicNanoseconds()
         try FileSystem.makeDirectories(FileSystem.parent(of: directory))
-        let lock = try RestoreLock(directory)
+        let lock = try RestoreLock.take(directory)
         defer { withExtendedLifetime(lock) {} }
         var report = RestoreReport(dataDirectory: directory, asideDirectory: record.asideDirectory)
         try writeJournal()
@@ -261,21 +261,14 @@ extension RestoreExecutor {
     fileprivate var isUsed: Bool { !((try? FileSystem.list(directory)) ?? []).isEmpty }
 }
 
-/// Only one restore at a time works on a directory.
-final class RestoreLock {
-    private let fd: Int32
-
-    init(_ directory: String) throws {
-        let path = RestoreExecutor.journalPath(directory) + ".lock"
-        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard fd >= 0 else { throw FileError("write", path) }
-        guard flock(fd, LOCK_EX | LOCK_NB) == 0 else {
-            close(fd)
+enum RestoreLock {
+    /// Only one restore at a time works on a directory: held while the returned lock lives.
+    static func take(_ directory: String) throws -> FileLock {
+        guard let lock = try FileLock(RestoreExecutor.journalPath(directory) + ".lock", patience: 200) else {
             throw BackupError(.busy, "another restore into \(directory) is under way")
         }
+        return lock
     }
-
-    deinit { close(fd) }
 }
 
 enum Ownership {

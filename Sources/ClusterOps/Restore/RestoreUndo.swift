@@ -12,7 +12,7 @@ extension RestorePlan {
             throw BackupError(.notFound, "no restore into \(dataDirectory) is known that could be undone")
         }
         let record = journal.plan
-        let lock = try RestoreLock(dataDirectory)
+        let lock = try RestoreLock.take(dataDirectory)
         defer { withExtendedLifetime(lock) {} }
         var lines: [String] = []
         let executor = RestoreExecutor(

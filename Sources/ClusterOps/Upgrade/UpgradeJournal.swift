@@ -1,6 +1,6 @@
 import FoundationEssentials
 import Glibc
-import Platform
+package import Platform
 
 /// Where a run is written down before each of its steps.
 package protocol UpgradeJournal: Sendable {
@@ -69,33 +69,15 @@ package struct FileUpgradeJournal: UpgradeJournal {
     }
 
     /// Takes the lock for the life of the returned object. Throws where another process is at the run.
-    package func lock() throws -> UpgradeLock {
+    package func lock() throws -> FileLock {
         try FileSystem.makeDirectories(directory)
-        return try UpgradeLock(path: FileSystem.resolve("upgrade.lock", in: directory))
+        let path = FileSystem.resolve("upgrade.lock", in: directory)
+        guard let lock = try FileLock(path) else {
+            throw UpgradeError(.state, "another process is at this upgrade: it holds \(path)")
+        }
+        return lock
     }
 
     /// Whether some process is at the run.
     package var isLocked: Bool { (try? lock()) == nil }
-}
-
-/// A lock file held while the object lives; the kernel lets go of it when the process ends, however it ends.
-package final class UpgradeLock: Sendable {
-    private let descriptor: Int32
-
-    init(path: String) throws {
-        // Not yet a member: an initialiser that throws with all members set runs deinit, which closes too.
-        let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard file >= 0 else { throw FileError("open", path) }
-        guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
-            let code = errno
-            close(file)
-            if code == EWOULDBLOCK {
-                throw UpgradeError(.state, "another process is at this upgrade: it holds \(path)")
-            }
-            throw FileError("lock", path, code)
-        }
-        descriptor = file
-    }
-
-    deinit { close(descriptor) }
 }

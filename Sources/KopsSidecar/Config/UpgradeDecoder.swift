@@ -1,5 +1,5 @@
 package import ClusterOps
-package import Platform
+import Platform
 
 /// `upgrade:` with what the service needs beside it.
 package struct UpgradeConfig: Sendable {
@@ -15,29 +15,9 @@ package struct UpgradeGatesConfig: Sendable {
     package var backupMaxAge: Int64? = 86_400_000
     /// No alert of this severity or above may fire: the names of the severities, nil where alerts do not matter.
     package var alertSeverities: [String]? = ["critical"]
-    package var schedule: UpgradeWindow?
+    package var schedule: MaintenanceWindow?
 
     package init() {}
-}
-
-/// Hours of the day, on some days of the week, in which an upgrade may begin.
-package struct UpgradeWindow: Sendable {
-    /// Minutes of the day; a window that ends before it begins lasts over midnight.
-    package var from: Int64
-    package var to: Int64
-    /// 0 for Sunday … 6 for Saturday.
-    package var days: Set<Int64>
-    package var zone: ZoneInfo?
-
-    /// `time` in milliseconds since 1970 UTC.
-    package func contains(_ time: Int64) -> Bool {
-        let seconds = time / 1000
-        let local = seconds + (zone?.offset(at: seconds) ?? 0)
-        let day = local >= 0 ? local / 86_400 : (local - 86_399) / 86_400
-        let minute = (local - day * 86_400) / 60
-        if from < to { return days.contains(weekdayOfDay(day)) && (from..<to).contains(minute) }
-        return days.contains(weekdayOfDay(day)) && minute >= from || days.contains(weekdayOfDay(day - 1)) && minute < to
-    }
 }
 
 /// `upgrade:`; nil where the section is missing.
@@ -195,40 +175,8 @@ private func decodeGates(_ sections: [ConfigSection]) -> UpgradeGatesConfig {
             gates.alertSeverities = Array(order[(order.firstIndex(of: least) ?? 2)...])
             alerts.finish()
         }
-        if let window = section.section("window") { gates.schedule = decodeWindow(window) }
+        gates.schedule = decodeWindow(section.section("window"), zone: nil)
         section.finish()
     }
     return gates
-}
-
-private func decodeWindow(_ section: ConfigSection) -> UpgradeWindow? {
-    defer { section.finish() }
-    func minutes(_ key: String) -> Int64? {
-        guard let text = section.required(key, section.string(key)), let at = section.node(key) else { return nil }
-        let parts = text.split(separator: ":").compactMap { Int64($0) }
-        guard parts.count == 2, (0...23).contains(parts[0]), (0...59).contains(parts[1]) else {
-            section.issues.add(at, "\(at.path) must be a time such as \"01:30\", not \"\(text)\"")
-            return nil
-        }
-        return parts[0] * 60 + parts[1]
-    }
-    let from = minutes("from"), to = minutes("to")
-    let names = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
-    var days: Set<Int64> = []
-    for name in section.strings("days") ?? names {
-        if let index = names.firstIndex(of: String(name.lowercased().prefix(3))) {
-            days.insert(Int64(index))
-        } else if let at = section.node("days") {
-            section.issues.add(at, "\(at.path): \"\(name)\" is no day: \(names.joined(separator: ", "))")
-        }
-    }
-    var zone: ZoneInfo?
-    if let name = section.string("timezone"), let at = section.node("timezone") {
-        zone = ZoneInfo(name)
-        if zone == nil {
-            section.issues.add(at, "\(at.path): unknown time zone \"\(name)\"; name one as Europe/Berlin")
-        }
-    }
-    guard let from, let to, from != to else { return nil }
-    return UpgradeWindow(from: from, to: to, days: days, zone: zone)
 }

@@ -145,7 +145,7 @@ import Testing
         try await etcd.waitUntilServing()
         let place = LocalDestination(name: "local", path: etcd.directory + "/backups")
         try FileSystem.makeDirectories(place.path)
-        let lock = try BackupLock(directory: place.path)
+        let lock = try BackupLock.take(place.path)
         let error = await message { _ = try await service(etcd, [place]).backupNow(onDemand: true) }
         withExtendedLifetime(lock) {}
         #expect(error?.code == .busy && error?.message.contains("\(getpid())") == true)
