@@ -66,7 +66,7 @@ struct Parser {
         }
     }
 
-    private mutating func peek() -> Token {
+    mutating func peek() -> Token {
         if let ahead { return ahead }
         let next = lexer.next()
         ahead = next
@@ -85,7 +85,7 @@ struct Parser {
         return fail(message, token.range)
     }
 
-    private func node(_ kind: Expr.Kind, _ range: Range<Int>) throws(ParseError) -> Expr {
+    func node(_ kind: Expr.Kind, _ range: Range<Int>) throws(ParseError) -> Expr {
         let expr = Expr(kind, range)
         if expr.depth > maxDepth { throw tooDeep(range) }
         return expr
@@ -99,7 +99,7 @@ struct Parser {
 
     // MARK: - Expressions
 
-    private mutating func expression(_ minimum: Int = 1) throws(ParseError) -> Expr {
+    mutating func expression(_ minimum: Int = 1) throws(ParseError) -> Expr {
         nesting += 1
         defer { nesting -= 1 }
         if nesting > maxNesting { throw tooDeep(token.range) }
@@ -117,7 +117,7 @@ struct Parser {
         return lhs
     }
 
-    private mutating func unary() throws(ParseError) -> Expr {
+    mutating func unary() throws(ParseError) -> Expr {
         guard token.kind == .op(.subtract) || token.kind == .op(.add) else { return try postfix(primary()) }
         // Signs in a row need no recursion.
         var signs: [(negative: Bool, start: Int)] = []
@@ -198,7 +198,7 @@ struct Parser {
         return labels
     }
 
-    private mutating func groupingLabel() throws(ParseError) -> String {
+    mutating func groupingLabel() throws(ParseError) -> String {
         var name = token.text
         switch token.kind {
         case .identifier, .metricIdentifier: break
@@ -381,241 +381,4 @@ struct Parser {
                     op: op, expr: arguments[wanted - 1], parameter: wanted == 2 ? arguments[0] : nil,
                     grouping: grouping, without: without)), range)
     }
-
-    // MARK: - Selectors
-
-    private mutating func selector(_ start: Int) throws(ParseError) -> Expr {
-        let name = token.text
-        advance()
-        return try selector(name: name, start)
-    }
-
-    private mutating func selector(name: String, _ start: Int) throws(ParseError) -> Expr {
-        var selector = VectorSelector(name: name, matchers: [])
-        if token.kind == .leftBrace {
-            advance()
-            while token.kind != .rightBrace {
-                let matcher = try labelMatcher()
-                selector.matchers.append(matcher)
-                if token.kind == .comma {
-                    advance()
-                } else if token.kind != .rightBrace {
-                    throw unexpected("label matching", "\",\" or \"}\"")
-                }
-            }
-            advance()
-            selector.bracesOnly = name.isEmpty
-        }
-        if !name.isEmpty { selector.matchers.append(LabelMatcher(Labels.metricNameLabel, equals: name)) }
-        return try node(.vector(selector), start..<lastEnd)
-    }
-
-    private mutating func labelMatcher() throws(ParseError) -> LabelMatcher {
-        let start = token.range.lowerBound
-        let name: String
-        var isString = false
-        switch token.kind {
-        case .identifier: name = token.text
-        case .string:
-            name = try unquoted()
-            isString = true
-        default: throw unexpected("label matching", "identifier or \"}\"")
-        }
-        advance()
-        let op: MatchOperator
-        switch token.kind {
-        case .equal: op = .equal
-        case .op(.notEqual): op = .notEqual
-        case .regexEqual: op = .regex
-        case .regexNotEqual: op = .notRegex
-        default:
-            if isString, token.kind == .comma || token.kind == .rightBrace {
-                return LabelMatcher(Labels.metricNameLabel, equals: name)
-            }
-            throw unexpected("label matching", isString ? "\",\" or \"}\"" : "label matching operator")
-        }
-        advance()
-        guard token.kind == .string else { throw unexpected("label matching", "string") }
-        let value = try unquoted()
-        let range = start..<token.range.upperBound
-        advance()
-        do {
-            return try LabelMatcher(name, op, value)
-        } catch {
-            throw fail("error parsing regexp: " + goRegexReason(error.reason, value), range)
-        }
-    }
-
-    /// What may follow an operand: ranges, subqueries, `offset`, `@`, `anchored`, `smoothed`.
-    private mutating func postfix(_ operand: Expr) throws(ParseError) -> Expr {
-        var expr = operand
-        while true {
-            switch token.kind {
-            case .leftBracket: expr = try bracket(expr)
-            case .keyword(.offset): expr = try offset(expr)
-            case .at: expr = try at(expr)
-            case .keyword(.anchored): expr = try extended(expr, anchored: true)
-            case .keyword(.smoothed): expr = try extended(expr, anchored: false)
-            default: return expr
-            }
-        }
-    }
-
-    private mutating func bracket(_ expr: Expr) throws(ParseError) -> Expr {
-        let open = token.range.lowerBound
-        advance()
-        let context = "subquery or range selector"
-        let range = try positiveSpan(context, "number, duration, step(), or range()")
-        if token.kind == .rightBracket {
-            advance()
-            guard case .vector(let selector) = expr.kind else {
-                throw fail("ranges only allowed for vector selectors", open..<lastEnd)
-            }
-            if !selector.time.offset.isZero { throw fail("no offset modifiers allowed before range", open..<lastEnd) }
-            if selector.time.at != .none { throw fail("no @ modifiers allowed before range", open..<lastEnd) }
-            return try node(.matrix(selector, range: range), expr.range.lowerBound..<lastEnd)
-        }
-        guard token.kind == .colon else { throw unexpected("subquery or range", "\":\" or \"]\"") }
-        advance()
-        var step: Span?
-        if token.kind != .rightBracket {
-            step = try positiveSpan("subquery selector", "number, duration, step(), range(), or \"]\"")
-            guard token.kind == .rightBracket else { throw unexpected("subquery selector", "\"]\"") }
-        }
-        advance()
-        return try node(
-            .subquery(.init(expr: expr, range: range, step: step, time: TimeShift())),
-            expr.range.lowerBound..<lastEnd)
-    }
-
-    private mutating func offset(_ expr: Expr) throws(ParseError) -> Expr {
-        advance()
-        let span = try offsetSpan()
-        let range = expr.range.lowerBound..<max(lastEnd, expr.range.lowerBound)
-        return try reshape(
-            expr, range,
-            "offset modifier must be preceded by an instant vector selector or range vector selector or a subquery"
-        ) { (time: inout TimeShift) throws(ParseError) in
-            if !time.offset.isZero { throw self.fail("offset may not be set multiple times", expr.range) }
-            time.offset = span
-        }
-    }
-
-    private mutating func at(_ expr: Expr) throws(ParseError) -> Expr {
-        advance()
-        var moment: TimeShift.At
-        var negative = false
-        switch token.kind {
-        case .keyword(.start), .keyword(.end):
-            moment = token.kind == .keyword(.start) ? .start : .end
-            advance()
-            guard token.kind == .leftParen else { throw unexpected("@", "timestamp") }
-            advance()
-            guard token.kind == .rightParen else { throw unexpected("@", "timestamp") }
-            advance()
-        default:
-            if token.kind == .op(.subtract) || token.kind == .op(.add) {
-                negative = token.kind == .op(.subtract)
-                advance()
-            }
-            guard token.kind == .number || token.kind == .duration else { throw unexpected("@", "timestamp") }
-            let (seconds, _) = try number()
-            let signed = negative ? -seconds : seconds
-            guard abs(signed) < 9.2e15 else {
-                throw fail("timestamp out of bounds for @ modifier: \(fixed(signed, 6))", expr.range)
-            }
-            moment = .time(Int64((signed * 1000).rounded(.toNearestOrAwayFromZero)))
-        }
-        let range = expr.range.lowerBound..<max(lastEnd, expr.range.lowerBound)
-        return try reshape(
-            expr, range,
-            "@ modifier must be preceded by an instant vector selector or range vector selector or a subquery"
-        ) { (time: inout TimeShift) throws(ParseError) in
-            if time.at != .none { throw self.fail("@ <timestamp> may not be set multiple times", expr.range) }
-            time.at = moment
-        }
-    }
-
-    private func reshape(
-        _ expr: Expr, _ range: Range<Int>, _ refusal: String, _ body: (inout TimeShift) throws(ParseError) -> Void
-    ) throws(ParseError) -> Expr {
-        switch expr.kind {
-        case .vector(var selector):
-            try body(&selector.time)
-            return try node(.vector(selector), range)
-        case .matrix(var selector, let window):
-            try body(&selector.time)
-            return try node(.matrix(selector, range: window), range)
-        case .subquery(var subquery):
-            try body(&subquery.time)
-            return try node(.subquery(subquery), range)
-        default: throw fail(refusal, expr.range)
-        }
-    }
-
-    private mutating func extended(_ expr: Expr, anchored: Bool) throws(ParseError) -> Expr {
-        let word = anchored ? "anchored" : "smoothed"
-        advance()
-        if !features.contains(.extendedRangeSelectors) {
-            throw fail("\(word) modifier is experimental and not enabled", expr.range)
-        }
-        func set(_ selector: inout VectorSelector) throws(ParseError) {
-            if anchored ? selector.smoothed : selector.anchored {
-                throw fail("anchored and smoothed modifiers cannot be used together", expr.range)
-            }
-            if anchored { selector.anchored = true } else { selector.smoothed = true }
-        }
-        switch expr.kind {
-        case .vector(var selector):
-            try set(&selector)
-            return try node(.vector(selector), expr.range.lowerBound..<lastEnd)
-        case .matrix(var selector, let window):
-            try set(&selector)
-            return try node(.matrix(selector, range: window), expr.range.lowerBound..<lastEnd)
-        case .subquery: throw fail("\(word) modifier is not supported for subqueries", expr.range)
-        default: throw fail("\(word) modifier not implemented", expr.range)
-        }
-    }
-}
-
-/// RE2's reasons in the words of Go's package, which Prometheus shows.
-private func goRegexReason(_ reason: String, _ pattern: String) -> String {
-    let parts = reason.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-    let argument = parts.count > 1 ? String(parts[1].dropFirst()) : pattern
-    switch parts[0] {
-    case "missing )": return "missing closing ): `^(?s:\(pattern))$`"
-    case "missing ]": return "missing closing ]: `\(argument))$`"
-    case "unexpected )": return "unexpected ): `^(?s:\(pattern))$`"
-    case "no argument for repetition operator": return "missing argument to repetition operator: `\(argument)`"
-    case "bad repetition operator": return "invalid nested repetition operator: `\(argument)`"
-    case "trailing \\": return "trailing backslash at end of expression: ``"
-    default: return "\(parts[0]): `\(argument)`"
-    }
-}
-
-/// A number token's value: decimal, hexadecimal, octal with a leading zero, or a word.
-func parseNumber(_ text: String) -> Double? {
-    let bytes = Array(text.utf8)
-    if bytes.count > 1, bytes[0] == 48, bytes.allSatisfy({ ($0 >= 48 && $0 <= 55) || $0 == 95 }) {
-        return Int64(text.filter { $0 != "_" }, radix: 8).map(Double.init)
-    }
-    if bytes.count > 2, bytes[0] == 48, bytes[1] | 0x20 == 120 {
-        let digits = text.dropFirst(2).filter { $0 != "_" }
-        if let value = Int64(digits, radix: 16) { return Double(value) }
-    }
-    return parseFloat(text)
-}
-
-/// `%.nf`
-func fixed(_ value: Double, _ digits: Int) -> String {
-    if value.isNaN { return "NaN" }
-    if value.isInfinite { return value < 0 ? "-Inf" : "+Inf" }
-    var scale = 1.0
-    for _ in 0..<digits { scale *= 10 }
-    let scaled = (abs(value) * scale).rounded()
-    guard scaled < 9e18 else { return formatFloat(value) }
-    let whole = Int64(scaled)
-    var fraction = String(whole % Int64(scale))
-    fraction = String(repeating: "0", count: digits - fraction.utf8.count) + fraction
-    return (value < 0 ? "-" : "") + "\(whole / Int64(scale))." + fraction
 }
