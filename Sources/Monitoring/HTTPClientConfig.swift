@@ -117,7 +117,7 @@ package actor HTTPAuthorizer {
         var form = [("grant_type", "client_credentials")]
         if !oauth2.scopes.isEmpty { form.append(("scope", oauth2.scopes.joined(separator: " "))) }
         form += oauth2.endpointParams.sorted { $0.key < $1.key }.map { ($0.key, $0.value) }
-        request.body = Array(form.map { "\(formEscaped($0.0))=\(formEscaped($0.1))" }.joined(separator: "&").utf8)
+        request.body = Array(form.map { "\(percentEncoded($0.0))=\(percentEncoded($0.1))" }.joined(separator: "&").utf8)
         request.headers.append(("Content-Type", "application/x-www-form-urlencoded"))
         let response = try await client.send(request)
         struct Answer: Decodable {
@@ -138,21 +138,4 @@ package actor HTTPAuthorizer {
         token = (answer.token, clock.nowMilliseconds() + lifetime)
         return answer.token
     }
-}
-
-/// Percent-encodes all but the unreserved characters.
-package func formEscaped(_ text: String) -> String {
-    var out = ""
-    for byte in text.utf8 {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."),
-            UInt8(ascii: "~"):
-            out.unicodeScalars.append(Unicode.Scalar(byte))
-        default:
-            let hex = String(byte, radix: 16, uppercase: true)
-            out += "%" + (hex.count < 2 ? "0" : "") + hex
-        }
-    }
-    return out
 }

@@ -171,7 +171,7 @@ struct HistoryDownload {
             var request = HTTPRequest("POST", base + "/api/v1/query")
             let query = "\(selector)[\(end - begin)ms]"
             request.headers = [("Content-Type", "application/x-www-form-urlencoded")]
-            request.body = Array("query=\(formEscaped(query))&time=\(Double(end) / 1000)".utf8)
+            request.body = Array("query=\(percentEncoded(query))&time=\(Double(end) / 1000)".utf8)
             request.timeout = .seconds(300)
             request.maxBodyBytes = 1 << 30
             let response = try await client.send(request)

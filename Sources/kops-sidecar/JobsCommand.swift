@@ -2,6 +2,7 @@ import ArgumentParser
 import FoundationEssentials
 import KopsSidecar
 import MetricModel
+import Platform
 
 /// `jobs list|run|history`: the scheduler of a running sidecar.
 struct JobsCommand: AsyncParsableCommand {

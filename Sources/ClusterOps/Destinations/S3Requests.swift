@@ -178,33 +178,19 @@ extension S3Destination {
         var path = "/"
         var host = String(halves[2])
         if options.pathStyle {
-            path += S3Destination.encode(options.bucket)
+            path += percentEncoded(options.bucket)
             if request.key != nil { path += "/" }
         } else {
             host = options.bucket + "." + host
         }
         if let key = request.key {
-            path += (options.keyPrefix + key).split(separator: "/").map { S3Destination.encode(String($0)) }
+            path += (options.keyPrefix + key).split(separator: "/").map { percentEncoded(String($0)) }
                 .joined(separator: "/")
         }
         let query = request.query.sorted { $0.0 < $1.0 }.map {
-            "\(S3Destination.encode($0.0))=\(S3Destination.encode($0.1))"
+            "\(percentEncoded($0.0))=\(percentEncoded($0.1))"
         }
         return "\(halves[0])//\(host)\(path)" + (query.isEmpty ? "" : "?" + query.joined(separator: "&"))
     }
 
-    /// RFC 3986's unreserved characters stand for themselves, all others are escaped.
-    static func encode(_ text: String) -> String {
-        var out = ""
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."), UInt8(ascii: "_"),
-                UInt8(ascii: "~"):
-                out.unicodeScalars.append(Unicode.Scalar(byte))
-            default: out += "%" + (byte < 16 ? "0" : "") + String(byte, radix: 16, uppercase: true)
-            }
-        }
-        return out
-    }
 }

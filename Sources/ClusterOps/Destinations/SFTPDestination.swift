@@ -218,10 +218,10 @@ package final class SFTPDestination: Destination {
         -> SFTPRequest
     {
         let host = options.host.contains(":") ? "[\(options.host)]" : options.host
-        let path = directory.split(separator: "/").map { S3Destination.encode(String($0)) }.joined(separator: "/")
+        let path = directory.split(separator: "/").map { percentEncoded(String($0)) }.joined(separator: "/")
         let base = "sftp://\(host):\(options.port)/" + (path.isEmpty ? "" : path + "/")
         // Commands need no directory: the root is always there.
-        let url = action == .none ? "sftp://\(host):\(options.port)/" : base + (file.map(S3Destination.encode) ?? "")
+        let url = action == .none ? "sftp://\(host):\(options.port)/" : base + (file.map { percentEncoded($0) } ?? "")
         var request = SFTPRequest(action, url)
         request.user = options.user
         request.privateKeyFile = options.privateKeyFile

@@ -13,7 +13,7 @@ package struct RemoteEngineRoutes: Sendable {
             .query("/api/v1/" + name) { try await forward($0, "/api/v1/" + name) }
         } + [
             .get("/api/v1/label/:name/values") { request in
-                let name = formEscaped(request.pathValues.first ?? "")
+                let name = percentEncoded(request.pathValues.first ?? "")
                 return try await forward(request, "/api/v1/label/\(name)/values")
             }
         ]

@@ -52,7 +52,7 @@ extension KubernetesClient {
         if let known = served.withLock({ $0[group] }), now - known.askedAt < 600_000_000_000 { return known.versions }
         let versions: [String]
         do {
-            let answer = try decode(APIGroup.self, try await send("GET", "/apis/\(escapeQuery(group))"))
+            let answer = try decode(APIGroup.self, try await send("GET", "/apis/\(percentEncoded(group))"))
             versions = answer.versions.map(\.version)
         } catch {
             guard error.kind == .notFound else { throw error }
@@ -64,7 +64,7 @@ extension KubernetesClient {
 
     /// The plural names of what a version of a group has. Asked once in ten minutes.
     private func servedResources(group: String, version: String) async throws(KubernetesError) -> [String] {
-        let path = "/apis/\(escapeQuery(group))/\(escapeQuery(version))"
+        let path = "/apis/\(percentEncoded(group))/\(percentEncoded(version))"
         let now = monotonicNanoseconds()
         if let known = served.withLock({ $0[path] }), now - known.askedAt < 600_000_000_000 { return known.versions }
         let names = try decode(APIResourceList.self, try await send("GET", path)).resources.map(\.name)

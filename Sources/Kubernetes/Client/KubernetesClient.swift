@@ -133,7 +133,7 @@ package final class KubernetesClient: Sendable {
         _ method: String, _ path: String, query: [(String, String)], accept: String
     ) throws(KubernetesError) -> HTTPRequest {
         let access = access
-        let text = query.map { "\(escapeQuery($0.0))=\(escapeQuery($0.1))" }.joined(separator: "&")
+        let text = query.map { "\(percentEncoded($0.0))=\(percentEncoded($0.1))" }.joined(separator: "&")
         var request = HTTPRequest(method, access.server + path + (text.isEmpty ? "" : "?" + text))
         request.tls = access.tls
         request.proxy = access.proxy
@@ -158,21 +158,4 @@ package final class KubernetesClient: Sendable {
         }
         return request
     }
-}
-
-/// Percent-encodes all but the unreserved characters.
-func escapeQuery(_ text: String) -> String {
-    var out = ""
-    for byte in text.utf8 {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."),
-            UInt8(ascii: "~"):
-            out.unicodeScalars.append(Unicode.Scalar(byte))
-        default:
-            let hex = String(byte, radix: 16, uppercase: true)
-            out += "%" + (hex.utf8.count < 2 ? "0" : "") + hex
-        }
-    }
-    return out
 }

@@ -1,3 +1,5 @@
+import Platform
+
 /// Where a kind of object lives in the API.
 package struct ResourceType: Sendable, Hashable {
     /// Empty for the core group.
@@ -24,9 +26,9 @@ package struct ResourceType: Sendable, Hashable {
         -> String
     {
         var path = group.isEmpty ? "/api/\(version)" : "/apis/\(group)/\(version)"
-        if isNamespaced, let namespace { path += "/namespaces/\(escapeQuery(namespace))" }
+        if isNamespaced, let namespace { path += "/namespaces/\(percentEncoded(namespace))" }
         path += "/\(name)"
-        if let object { path += "/\(escapeQuery(object))" }
+        if let object { path += "/\(percentEncoded(object))" }
         if let sub { path += "/\(sub)" }
         return path
     }

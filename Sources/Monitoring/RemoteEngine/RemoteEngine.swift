@@ -28,7 +28,7 @@ package final class RemoteEngine: Queryable {
     /// Hands a call of the query API on; the answer as it comes.
     package func forward(_ path: String, _ parameters: [(name: String, value: String)]) async throws -> HTTPResponse {
         // Label values are asked for by GET only; all else takes a form, which may be long.
-        let form = parameters.map { "\(formEscaped($0.name))=\(formEscaped($0.value))" }.joined(separator: "&")
+        let form = parameters.map { "\(percentEncoded($0.name))=\(percentEncoded($0.value))" }.joined(separator: "&")
         var request: HTTPRequest
         if path.hasSuffix("/values") {
             request = HTTPRequest("GET", base + path + (form.isEmpty ? "" : "?" + form))
@@ -101,7 +101,7 @@ package final class RemoteEngine: Queryable {
     package func labelValues(_ name: String, _ matchers: [LabelMatcher], from: Int64, through: Int64, limit: Int) throws
         -> [String]
     {
-        try names("/api/v1/label/\(formEscaped(name))/values", matchers, from, through, limit)
+        try names("/api/v1/label/\(percentEncoded(name))/values", matchers, from, through, limit)
     }
 
     private func names(_ path: String, _ matchers: [LabelMatcher], _ from: Int64, _ through: Int64, _ limit: Int) throws

@@ -1,4 +1,5 @@
 package import MetricModel
+import Platform
 
 /// A target after relabelling: where to scrape and under which labels.
 package struct Target: Sendable, Hashable {
@@ -81,7 +82,7 @@ func makeTarget(_ found: [String: String], group: [String: String], config: Scra
 }
 
 /// As Go writes a query: a space is a plus.
-private func queryEscaped(_ text: String) -> String { formEscaped(text).replacing("%20", with: "+") }
+private func queryEscaped(_ text: String) -> String { percentEncoded(text, spaceAsPlus: true) }
 
 /// What the API tells of a target's scrapes.
 package struct TargetStatus: Sendable {

@@ -125,8 +125,8 @@ extension TemplateFunctions {
                 if isAddress(host) { return .string(given) }
                 return .string(String(host.prefix { $0 != "." }) + given.dropFirst(host.count))
             },
-            "tableLink": { .string("/graph?g0.expr=\(formEscaped(try text(argument($0, 0))))&g0.tab=1") },
-            "graphLink": { .string("/graph?g0.expr=\(formEscaped(try text(argument($0, 0))))&g0.tab=0") },
+            "tableLink": { .string("/graph?g0.expr=\(percentEncoded(try text(argument($0, 0))))&g0.tab=1") },
+            "graphLink": { .string("/graph?g0.expr=\(percentEncoded(try text(argument($0, 0))))&g0.tab=0") },
             "externalURL": { _ in .string(externalURL) },
             "pathPrefix": { _ in .string(pathOf(externalURL)) },
         ])

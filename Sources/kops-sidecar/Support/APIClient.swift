@@ -76,22 +76,6 @@ private func serverMessage(_ body: [UInt8]) -> String {
     return String(decoding: body.prefix(300), as: UTF8.self).split(separator: "\n").first.map(String.init) ?? ""
 }
 
-func percentEncoded(_ text: String) -> String {
-    var out = ""
-    for byte in text.utf8 {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."),
-            UInt8(ascii: "~"):
-            out.unicodeScalars.append(Unicode.Scalar(byte))
-        default:
-            let hex = String(byte, radix: 16, uppercase: true)
-            out += "%" + (hex.count < 2 ? "0" : "") + hex
-        }
-    }
-    return out
-}
-
 /// A time argument: RFC 3339, Unix seconds, `now`, or `-1h` before now.
 func parseTimeArgument(_ text: String, now: Int64) throws -> Int64 {
     if text == "now" { return now }
