@@ -28,7 +28,7 @@ package final class Store: SampleAppender, Sendable {
         var sealedLog: UInt64?
         var lastFlush: Int64 = 0
         var diskTrouble = false
-        var lockFile: Int32 = -1
+        var lock: FileLock?
     }
 
     package let options: StoreOptions
@@ -59,22 +59,14 @@ package final class Store: SampleAppender, Sendable {
         metrics.observe(self, registry)
     }
 
-    deinit {
-        let fd = back.withLock { $0.lockFile }
-        if fd >= 0 { Glibc.close(fd) }
-    }
-
     private func open() throws {
         if !options.readOnly {
             try FileSystem.makeDirectories(options.path)
-            let fd = Glibc.open(options.path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-            guard fd >= 0 else { throw FileError("open", options.path + "/lock") }
-            guard flock(fd, LOCK_EX | LOCK_NB) == 0 else {
-                Glibc.close(fd)
+            guard let lock = try FileLock(options.path + "/lock", mode: 0o644, patience: 200) else {
                 throw StoreError(
                     .locked, "\(options.path) is in use by another process; stop it, or ask it with --url")
             }
-            back.withLock { $0.lockFile = fd }
+            back.withLock { $0.lock = lock }
         }
         let names = try FileSystem.list(options.path).sorted()
         var logs: [UInt64] = []

@@ -217,7 +217,8 @@ extension Store {
             back.log = nil
             for log in back.oldLogs { log.close() }
         }
-        releaseLock()
+        // The last of all: whoever opens the store next finds it closed.
+        back.withLock { $0.lock = nil }
     }
 
     /// Lets go of everything without writing, as a kill would. For tests.
@@ -229,15 +230,7 @@ extension Store {
             for writer in back.writers.values { writer.close() }
             (back.log, back.oldLogs, back.writers) = (nil, [], [:])
         }
-        releaseLock()
-    }
-
-    private func releaseLock() {
-        let fd = back.withLock { back in
-            defer { back.lockFile = -1 }
-            return back.lockFile
-        }
-        if fd >= 0 { _ = Glibc.close(fd) }
+        back.withLock { $0.lock = nil }
     }
 
     // MARK: retention
