@@ -138,3 +138,17 @@ private func decodeKeepingBytes(_ bytes: [UInt8]) -> String {
     }
     return String(out)
 }
+
+/// A label value in the text format: backslash, quote and newline escaped.
+package func quoteExposition(_ text: String) -> String {
+    var out = "\""
+    for scalar in text.unicodeScalars {
+        switch scalar {
+        case "\\": out += "\\\\"
+        case "\"": out += "\\\""
+        case "\n": out += "\\n"
+        default: out.unicodeScalars.append(scalar)
+        }
+    }
+    return out + "\""
+}

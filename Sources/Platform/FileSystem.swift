@@ -24,6 +24,13 @@ package func systemMessage(_ code: Int32) -> String {
 
 /// Files, blocking. Call it from the worker pool or an own thread where the disk may be slow.
 package enum FileSystem {
+    /// A new directory of this process' own, for its user alone; its name begins with `prefix`.
+    package static func makeTemporaryDirectory(_ prefix: String) throws(FileError) -> String {
+        var template = Array((prefix + "XXXXXX").utf8CString)
+        guard mkdtemp(&template) != nil else { throw FileError("make a directory", prefix + "…") }
+        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
     package struct Status: Sendable {
         package var size: Int64
         /// Milliseconds since 1970 UTC.

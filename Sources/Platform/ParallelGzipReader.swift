@@ -105,7 +105,7 @@ package final class ParallelGzipReader {
     /// Reads one member and hands it to the threads.
     private func submit() throws {
         var header = [UInt8](repeating: 0, count: GzipMember.headerBytes)
-        let n = try header.withUnsafeMutableBytes { try fill($0) }
+        let n = try header.withUnsafeMutableBytes { try readFully(source, $0) }
         if n == 0 {
             sourceEnded = true
             return
@@ -127,7 +127,7 @@ package final class ParallelGzipReader {
         }
         let read = try job.member.withUnsafeMutableBytes { bytes in
             bytes.copyBytes(from: header)
-            return try fill(UnsafeMutableRawBufferPointer(rebasing: bytes[header.count...]))
+            return try readFully(source, UnsafeMutableRawBufferPointer(rebasing: bytes[header.count...]))
         }
         guard read == length - header.count else { throw CompressionError("the compressed data is cut off") }
         running.append(job)
@@ -135,15 +135,5 @@ package final class ParallelGzipReader {
         shared.waiting.append(job)
         pthread_cond_broadcast(shared.changed)
         pthread_mutex_unlock(shared.mutex)
-    }
-
-    private func fill(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
-        var done = 0
-        while done < buffer.count {
-            let n = try source(UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
-            if n == 0 { break }
-            done += n
-        }
-        return done
     }
 }

@@ -8,14 +8,14 @@ package enum OpenMetricsText {
         var inner = ""
         for (label, value) in series.labels.pairs where label != Labels.metricNameLabel {
             if !inner.isEmpty { inner += "," }
-            inner += (isLegacyLabelName(label) ? label : escaped(label)) + "=" + escaped(value)
+            inner += (isLegacyLabelName(label) ? label : quoteExposition(label)) + "=" + quoteExposition(value)
         }
         let metric = series.labels.metricName
         if isLegacyMetricName(metric) {
             start = Array(metric.utf8)
             if !inner.isEmpty { start += Array("{\(inner)}".utf8) }
         } else {
-            start = Array("{\(escaped(metric))\(inner.isEmpty ? "" : "," + inner)}".utf8)
+            start = Array("{\(quoteExposition(metric))\(inner.isEmpty ? "" : "," + inner)}".utf8)
         }
         start.append(UInt8(ascii: " "))
         for index in series.timestamps.indices {
@@ -27,19 +27,6 @@ package enum OpenMetricsText {
             appendSeconds(series.timestamps[index], &out)
             out.append(UInt8(ascii: "\n"))
         }
-    }
-
-    private static func escaped(_ text: String) -> String {
-        var out = "\""
-        for scalar in text.unicodeScalars {
-            switch scalar {
-            case "\\": out += "\\\\"
-            case "\"": out += "\\\""
-            case "\n": out += "\\n"
-            default: out.unicodeScalars.append(scalar)
-            }
-        }
-        return out + "\""
     }
 
     private static func appendSeconds(_ milliseconds: Int64, _ out: inout [UInt8]) {

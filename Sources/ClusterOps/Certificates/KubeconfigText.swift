@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Platform
 
 /// The parts of a kubeconfig that certificates are about. Looked for by line: kubeadm writes each value in one.
@@ -29,30 +30,7 @@ package struct KubeconfigText: Sendable {
         values[key[...]].flatMap { $0.isEmpty ? nil : String($0) }
     }
 
-    private func data(_ key: String) -> [UInt8]? { text(key).map { base64Decoded($0.utf8) } }
-}
-
-/// Bytes of base64; anything else in the text is passed over.
-func base64Decoded(_ text: some Sequence<UInt8>) -> [UInt8] {
-    var out: [UInt8] = []
-    var buffer: UInt32 = 0
-    var bits = 0
-    for byte in text {
-        let value: UInt8
-        switch byte {
-        case UInt8(ascii: "A")...UInt8(ascii: "Z"): value = byte - UInt8(ascii: "A")
-        case UInt8(ascii: "a")...UInt8(ascii: "z"): value = byte - UInt8(ascii: "a") + 26
-        case UInt8(ascii: "0")...UInt8(ascii: "9"): value = byte - UInt8(ascii: "0") + 52
-        case UInt8(ascii: "+"): value = 62
-        case UInt8(ascii: "/"): value = 63
-        default: continue
-        }
-        buffer = buffer << 6 | UInt32(value)
-        bits += 6
-        if bits >= 8 {
-            bits -= 8
-            out.append(UInt8(truncatingIfNeeded: buffer >> UInt32(bits)))
-        }
+    private func data(_ key: String) -> [UInt8]? {
+        text(key).flatMap { Data(base64Encoded: $0, options: .ignoreUnknownCharacters) }.map(Array.init)
     }
-    return out
 }

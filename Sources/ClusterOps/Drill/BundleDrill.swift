@@ -34,7 +34,7 @@ package struct BundleDrill: Sendable, Equatable {
             let wanted =
                 entry.path.hasSuffix(".crt") || entry.path.hasSuffix(".key") || entry.path.hasSuffix(".pub")
                 || (entry.path.hasPrefix(root) && essential.contains(String(entry.path.dropFirst(root.count))))
-            if wanted { texts[entry.path] = try BundleFiles.contents(entry, read) }
+            if wanted { texts[entry.path] = try readFully(read, count: Int(entry.size)) }
         }
         drill.checkPairs(texts, now)
         let missing = essential.filter { texts[root + $0] == nil }

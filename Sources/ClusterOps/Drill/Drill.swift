@@ -60,7 +60,7 @@ package struct Drill: Sendable {
         progress: BackupProgressHandler? = nil
     ) async throws -> DrillReport {
         try FileSystem.makeDirectories(workDirectory)
-        let directory = try temporaryDirectory()
+        let directory = try FileSystem.makeTemporaryDirectory(workDirectory + "/.kops-drill-")
         defer { try? FileSystem.removeTree(directory) }
         let client = try freePort()
         let peer = try freePort()
@@ -194,12 +194,6 @@ package struct Drill: Sendable {
             throw BackupError(
                 .damaged, "etcd's hash of the restored keys is \(hex8(found)), the backup's \(hex8(wanted))")
         }
-    }
-
-    private func temporaryDirectory() throws -> String {
-        var template = Array((workDirectory + "/.kops-drill-XXXXXX").utf8CString)
-        guard mkdtemp(&template) != nil else { throw FileError("make a directory in", workDirectory) }
-        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     /// A port that nobody has now.

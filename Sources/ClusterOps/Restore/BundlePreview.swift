@@ -16,7 +16,7 @@ struct BundlePreview: Sendable {
         defer { if let scratch { try? FileSystem.removeTree(scratch) } }
         if let name = part.destination {
             guard let place = destinations.first(where: { $0.name == name }) else { return nil }
-            let directory = try temporaryDirectory()
+            let directory = try FileSystem.makeTemporaryDirectory("/tmp/.kops-plan-")
             scratch = directory
             part.path = directory + "/" + part.file
             try await place.get(part.file, to: part.path, progress: nil)
@@ -29,7 +29,7 @@ struct BundlePreview: Sendable {
         try await cancellable { isCancelled in
             try BundleReader.forEach(ready, keys: keys, isCancelled: isCancelled) { entry, read in
                 guard entry.kind == .file, entry.size <= 1 << 20, wanted.contains(entry.path) else { return }
-                let text = String(decoding: try BundleFiles.contents(entry, read), as: UTF8.self)
+                let text = String(decoding: try readFully(read, count: Int(entry.size)), as: UTF8.self)
                 found.withLock { $0[String(entry.path.dropFirst(root.count + 1))] = text }
             }
         }
@@ -51,27 +51,5 @@ struct BundlePreview: Sendable {
         tls.certPEM = texts[1]
         tls.keyPEM = texts[2]
         return tls
-    }
-
-    private static func temporaryDirectory() throws -> String {
-        var template = Array("/tmp/.kops-plan-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw FileError("make a directory in", "/tmp") }
-        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    }
-}
-
-enum BundleFiles {
-    /// All of a small file.
-    static func contents(_ entry: TarEntry, _ read: (UnsafeMutableRawBufferPointer) throws -> Int) throws -> [UInt8] {
-        var bytes = [UInt8](repeating: 0, count: Int(entry.size))
-        var done = 0
-        try bytes.withUnsafeMutableBytes { buffer in
-            while done < buffer.count {
-                let n = try read(UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
-                if n == 0 { break }
-                done += n
-            }
-        }
-        return Array(bytes.prefix(done))
     }
 }

@@ -128,20 +128,6 @@ private func federationText(_ newest: [Labels: (time: Int64, value: Double)], _ 
     return out
 }
 
-/// A label value in the text format: backslash, quote and newline escaped.
-private func quoteExposition(_ text: String) -> String {
-    var out = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\\": out += "\\\\"
-        case "\"": out += "\\\""
-        case "\n": out += "\\n"
-        default: out.unicodeScalars.append(scalar)
-        }
-    }
-    return out + "\""
-}
-
 /// A label name from the form `U__…` that Prometheus uses in paths: `_xx_` is the character with that code, `__` is `_`.
 private func unescapedLabelName(_ text: String) -> String {
     var out = ""

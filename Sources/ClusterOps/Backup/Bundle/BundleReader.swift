@@ -34,27 +34,6 @@ enum BundleReader {
                 .damaged, "\(path) reads back otherwise than it was written: the disk is not to be trusted")
         }
     }
-
-    /// The contents of one small file in it; nil where it is not there.
-    static func file(_ path: String, in part: SnapshotSource.Part, keys: SealingKeys?, limit: Int = 16 << 20) throws
-        -> [UInt8]?
-    {
-        var found: [UInt8]?
-        try forEach(part, keys: keys) { entry, read in
-            guard entry.path == path, entry.kind == .file, entry.size <= limit else { return }
-            var bytes = [UInt8](repeating: 0, count: Int(entry.size))
-            var done = 0
-            try bytes.withUnsafeMutableBytes { buffer in
-                while done < buffer.count {
-                    let n = try read(UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
-                    if n == 0 { break }
-                    done += n
-                }
-            }
-            found = bytes
-        }
-        return found
-    }
 }
 
 /// Walks a tar stream. For one thread at a time.

@@ -130,7 +130,7 @@ final class SealReader {
     init(_ path: String, keys: SealingKeys?, source: @escaping (UnsafeMutableRawBufferPointer) throws -> Int) throws {
         self.path = path
         self.source = source
-        var header = try SealReader.readAll(source, SealedFile.fixedHeaderBytes)
+        var header = try readFully(source, count: SealedFile.fixedHeaderBytes)
         guard header.count == SealedFile.fixedHeaderBytes, header.starts(with: SealedFile.magic) else {
             throw BackupError(.damaged, "\(path) is no sealed file, or its beginning is damaged")
         }
@@ -143,7 +143,7 @@ final class SealReader {
         guard (1...SealedFile.maxRecipients).contains(count), (1...16 << 20).contains(chunkBytes) else {
             throw BackupError(.damaged, "\(path): the header of the sealed file is damaged")
         }
-        let stanzas = try SealReader.readAll(source, count * SealedFile.stanzaBytes)
+        let stanzas = try readFully(source, count: count * SealedFile.stanzaBytes)
         guard stanzas.count == count * SealedFile.stanzaBytes else {
             throw BackupError(.damaged, "\(path) is cut off inside the header of the sealed file")
         }
@@ -155,7 +155,7 @@ final class SealReader {
         current = .allocate(byteCount: sealedBytes, alignment: 64)
         ahead = .allocate(byteCount: sealedBytes, alignment: 64)
         plain = .allocate(byteCount: chunkBytes, alignment: 64)
-        aheadCount = try SealReader.fill(source, ahead)
+        aheadCount = try readFully(source, ahead)
     }
 
     deinit {
@@ -179,7 +179,7 @@ final class SealReader {
     private func open() throws {
         swap(&current, &ahead)
         let count = aheadCount
-        aheadCount = count == current.count ? try SealReader.fill(source, ahead) : 0
+        aheadCount = count == current.count ? try readFully(source, ahead) : 0
         let isLast = aheadCount == 0
         guard count >= AuthenticatedCipher.tagBytes,
             cipher.open(
@@ -232,27 +232,6 @@ final class SealReader {
             .key,
             "\(path) is \(sealedTo); \(keys.file) holds \(keys.recipients.map(\.fingerprint).joined(separator: ", ")): another key is needed"
         )
-    }
-
-    /// Up to the whole buffer, less only at the end.
-    private static func fill(
-        _ source: (UnsafeMutableRawBufferPointer) throws -> Int, _ buffer: UnsafeMutableRawBufferPointer
-    ) throws -> Int {
-        var done = 0
-        while done < buffer.count {
-            let n = try source(UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
-            if n == 0 { break }
-            done += n
-        }
-        return done
-    }
-
-    private static func readAll(_ source: (UnsafeMutableRawBufferPointer) throws -> Int, _ count: Int) throws
-        -> [UInt8]
-    {
-        var bytes = [UInt8](repeating: 0, count: count)
-        let n = try bytes.withUnsafeMutableBytes { try fill(source, $0) }
-        return Array(bytes[..<n])
     }
 }
 
