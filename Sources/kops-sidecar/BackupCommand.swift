@@ -77,13 +77,18 @@ struct BackupNowCommand: AsyncParsableCommand {
     @OptionGroup var configuration: BackupConfiguration
     @OptionGroup var listing: OutputOptions
 
-    func run() async throws {
-        let (service, _) = try configuration.service()
+    func run() async throws { try await audited("backup now") { try await run($0) } }
+
+    private func run(_ note: CommandNote) async throws {
+        let (service, config) = try configuration.service()
+        note.directory = config.storage.path
         let progress = ProgressLine()
         let result = try await withBackupErrors {
             defer { progress.finish() }
             return try await service.backupNow(onDemand: true, progress: progress.handler)
         }
+        note.subject = result.manifest.name
+        note.detail = result.skipped ? "nothing had changed" : result.path
         switch listing.output {
         case .table: print(result.path)
         case .json, .yaml: try printJSON(try manifestJSON(result.manifest), listing)
@@ -113,14 +118,29 @@ struct BackupVerifyCommand: AsyncParsableCommand {
 
     func run() async throws {
         let progress = ProgressLine()
-        let outcome = try await withBackupErrors {
-            defer { progress.finish() }
-            if source.contains("/") || FileSystem.exists(source) {
+        if source.contains("/") || FileSystem.exists(source) {
+            // Changes nothing, and needs no sidecar.
+            let outcome = try await withBackupErrors {
+                defer { progress.finish() }
                 return try await BackupVerifier.verify(
                     source, destinations: [], workDirectory: FileSystem.parent(of: source),
                     keys: try keyFile.map { try SealingKeys(file: $0) }, progress: progress.handler)
             }
+            return try report(outcome)
+        }
+        try await audited("backup verify", subject: source) { note in
+            let outcome = try await verify(note, progress)
+            note.subject = outcome.name ?? source
+            note.detail = outcome.wasNotOpened ? "whole (sealed, not opened)" : "whole"
+            try report(outcome)
+        }
+    }
+
+    private func verify(_ note: CommandNote, _ progress: ProgressLine) async throws -> VerifyOutcome {
+        try await withBackupErrors {
+            defer { progress.finish() }
             let (service, config) = try configuration.service()
+            note.directory = config.storage.path
             let key = keyFile ?? service.options.sealing?.keyFile
             let outcome = try await BackupVerifier.verify(
                 source, from: from, cluster: service.options.cluster, destinations: service.destinations,
@@ -132,6 +152,9 @@ struct BackupVerifyCommand: AsyncParsableCommand {
             }
             return outcome
         }
+    }
+
+    private func report(_ outcome: VerifyOutcome) throws {
         let state = outcome.problem != nil ? "damaged" : outcome.wasNotOpened ? "whole (sealed, not opened)" : "whole"
         let log = outcome.logRevision.map { "to r\($0)" } ?? "-"
         try printListing(
@@ -181,14 +204,23 @@ struct BackupPruneCommand: AsyncParsableCommand {
     @OptionGroup var configuration: BackupConfiguration
 
     func run() async throws {
-        let (service, _) = try configuration.service()
+        if dryRun { return try await prune(CommandNote()) }
+        try await audited("backup prune") { try await prune($0) }
+    }
+
+    private func prune(_ note: CommandNote) async throws {
+        let (service, config) = try configuration.service()
+        note.directory = config.storage.path
         var problems: [String] = []
+        var removed: [String] = []
         for outcome in await service.pruneAll(dryRun: dryRun) {
+            removed += outcome.removed.map { "\(outcome.destination)/\($0)" }
             for name in outcome.removed {
                 print("\(outcome.destination): \(dryRun ? "would remove" : "removed") \(name)")
             }
             if let problem = outcome.problem { problems.append("\(outcome.destination): \(problem)") }
         }
+        note.detail = removed.isEmpty ? "nothing to remove" : "removed " + removed.joined(separator: ", ")
         if !problems.isEmpty { throw CommandFailure.failed(problems) }
     }
 }
@@ -209,11 +241,14 @@ struct BackupDrillCommand: AsyncParsableCommand {
 
     @OptionGroup var configuration: BackupConfiguration
 
-    func run() async throws {
+    func run() async throws { try await audited("backup drill", subject: source) { try await run($0) } }
+
+    private func run(_ note: CommandNote) async throws {
         let progress = ProgressLine()
         let report = try await withBackupErrors {
             defer { progress.finish() }
             let (service, config) = try configuration.service()
+            note.directory = config.storage.path
             var drill = Drill(destinations: service.destinations, workDirectory: config.storage.path)
             if let etcd { (drill.etcdProgram, drill.needsEtcd) = (etcd, true) }
             drill.keyFile = config.backup?.sealing?.keyFile
@@ -225,6 +260,8 @@ struct BackupDrillCommand: AsyncParsableCommand {
             }
             return report
         }
+        note.subject = report.backup
+        note.detail = report.summary
         print(report.summary)
     }
 }

@@ -177,17 +177,24 @@ struct BackupKeyCommand: AsyncParsableCommand {
     var `public` = false
 
     func run() async throws {
-        try await withBackupErrors {
-            if self.public {
+        if self.public {
+            try await withBackupErrors {
                 for recipient in try SealingKeys(file: file).recipients { print(recipient.text) }
-                return
             }
+            return
+        }
+        try await audited("backup key", subject: file) { try await make($0) }
+    }
+
+    private func make(_ note: CommandNote) async throws {
+        try await withBackupErrors {
             guard !FileSystem.exists(file) else {
                 throw BackupError(
                     .refused, "\(file) is there already, and what it opens would be lost with it: name another file")
             }
             let (text, recipient) = try SealingKeys.generate(now: WallClock.system.nowMilliseconds())
             try AtomicFile.write(Array(text.utf8), to: file, mode: 0o600)
+            note.detail = "public key \(recipient.text)"
             print(recipient.text)
         }
     }

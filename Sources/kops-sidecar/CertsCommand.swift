@@ -124,6 +124,11 @@ struct CertsRenewCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        if dryRun { return try await renew(CommandNote()) }
+        try await audited("certs renew", subject: names.joined(separator: " ")) { try await renew($0) }
+    }
+
+    private func renew(_ note: CommandNote) async throws {
         var options = RenewalOptions()
         options.layout = directories.layout
         options.renewBefore = parseDuration(renewBefore) ?? options.renewBefore
@@ -143,7 +148,7 @@ struct CertsRenewCommand: AsyncParsableCommand {
             do {
                 if let resumed = try await renewal.resume() {
                     printError("the renewal of \(resumed.plan.id) was cut off and has been finished")
-                    try await report(resumed)
+                    try report(resumed, note)
                 }
             } catch let error as RenewalError {
                 throw CommandFailure.failed("\(error)")
@@ -154,12 +159,13 @@ struct CertsRenewCommand: AsyncParsableCommand {
         let decision = try await WorkerPool.blocking.run { prepared.decide(now: now) }
         for note in decision.notes { printError(note) }
         if decision.plan.items.isEmpty {
+            note.detail = [note.detail, "nothing is due"].filter { !$0.isEmpty }.joined(separator: "; ")
             print("nothing is due")
         } else if dryRun {
             for step in RenewalMachine(decision.plan).steps.all { print("\(step)") }
         } else {
             do {
-                try await report(renewal.run(decision.plan))
+                try report(await renewal.run(decision.plan), note)
             } catch let error as RenewalError {
                 throw CommandFailure.failed("\(error)")
             }
@@ -167,14 +173,13 @@ struct CertsRenewCommand: AsyncParsableCommand {
         if !decision.blocked.isEmpty { throw CommandFailure.failed(decision.blocked) }
     }
 
-    private func report(_ machine: RenewalMachine) async throws {
-        for note in machine.notes { printError(note) }
+    private func report(_ machine: RenewalMachine, _ note: CommandNote) throws {
+        for line in machine.notes { printError(line) }
         do {
             let summary = try CertificateJob.summary(machine)
-            await noteInAuditTrail("certs renew", succeeded: true, detail: summary)
+            note.detail = [note.detail, summary].filter { !$0.isEmpty }.joined(separator: "; ")
             print(summary)
         } catch let error as JobError {
-            await noteInAuditTrail("certs renew", succeeded: false, detail: error.description)
             throw CommandFailure.failed(error.description)
         }
     }

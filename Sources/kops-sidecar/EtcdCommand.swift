@@ -91,7 +91,14 @@ struct EtcdAlarmsCommand: AsyncParsableCommand {
     @OptionGroup var configuration: BackupConfiguration
 
     func run() async throws {
-        let options = try configuration.load().etcd
+        if !disarm { return try await run(CommandNote()) }
+        try await audited("etcd alarms --disarm") { try await run($0) }
+    }
+
+    private func run(_ note: CommandNote) async throws {
+        let config = try configuration.load()
+        note.directory = config.storage.path
+        let options = config.etcd
         let http = HTTPClient(name: "kops-etcd")
         defer { http.shutdown() }
         let client = EtcdClient(endpoints: options.endpoints, tls: options.tls, http: http)
@@ -104,6 +111,7 @@ struct EtcdAlarmsCommand: AsyncParsableCommand {
                 let member = names[alarm.member] ?? String(alarm.member, radix: 16)
                 print("\(alarmName(alarm.kind)) of \(member)\(disarm ? ": turned off" : "")")
             }
+            note.detail = alarms.isEmpty ? "no alarm was on" : "turned off \(alarms.count)"
             if alarms.isEmpty { print("no alarm is on") }
         }
     }
@@ -120,15 +128,21 @@ struct EtcdDefragmentCommand: AsyncParsableCommand {
 
     @OptionGroup var configuration: BackupConfiguration
 
-    func run() async throws {
-        let options = try configuration.load().etcd
+    func run() async throws { try await audited("etcd defragment") { try await run($0) } }
+
+    private func run(_ note: CommandNote) async throws {
+        let config = try configuration.load()
+        note.directory = config.storage.path
+        let options = config.etcd
         let outcomes = try await withBackupErrors {
             try await Defragment(etcd: options, options: options.defragment ?? DefragmentOptions()).run(
                 force: all, log: { printError($0) })
         }
         for outcome in outcomes {
             let text = outcome.after == outcome.before ? "as it is" : "now \(sizeText(outcome.after))"
-            print("\(outcome.member): \(sizeText(outcome.before)), \(text)")
+            let line = "\(outcome.member): \(sizeText(outcome.before)), \(text)"
+            note.detail += note.detail.isEmpty ? line : "; \(line)"
+            print(line)
         }
     }
 }

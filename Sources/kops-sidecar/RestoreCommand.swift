@@ -81,6 +81,15 @@ struct RestoreCommand: AsyncParsableCommand {
     @OptionGroup var listing: OutputOptions
 
     func run() async throws {
+        if dryRun { return try await run(CommandNote()) }
+        let action = undo ? "restore --undo" : resume ? "restore --resume" : "restore"
+        let overrides = force.isEmpty ? "" : ", --force \(force.joined(separator: ", "))"
+        let subject =
+            "\(dataDir ?? RestoreOptions().dataDirectory)\(undo || resume ? "" : " from \(source)")\(overrides)"
+        try await audited(action, subject: subject) { try await run($0) }
+    }
+
+    private func run(_ note: CommandNote) async throws {
         var options = RestoreOptions()
         var destinations: [any Destination] = []
         let isFile = source.contains("/") || FileSystem.exists(source)
@@ -89,6 +98,7 @@ struct RestoreCommand: AsyncParsableCommand {
         // The configuration is a help, not a need: a file, a directory or a URL is enough.
         if config != nil || !(isFile || isPlace || undo) {
             let loaded = try BackupConfiguration.parse(config.map { ["--config", $0] } ?? []).load()
+            note.directory = loaded.storage.path
             options.etcd = loaded.etcd
             if let backup = loaded.backup {
                 destinations += makeDestinations(backup)
@@ -99,6 +109,7 @@ struct RestoreCommand: AsyncParsableCommand {
         } else if !controlPlane {
             options.etcd.endpoints = []
         }
+        await note.begins()
         options.source = source
         options.from = place.from
         options.placeArguments = place.arguments
@@ -141,14 +152,16 @@ struct RestoreCommand: AsyncParsableCommand {
         try await withBackupErrors { [options, destinations] in
             defer { progress.finish() }
             if undo {
-                for line in try await RestorePlan.undo(dataDirectory: options.dataDirectory) { print(line) }
+                let lines = try await RestorePlan.undo(dataDirectory: options.dataDirectory)
+                for line in lines { print(line) }
+                note.detail = lines.joined(separator: "; ")
                 return
             }
             if resume {
                 try show(
                     try await RestorePlan.resume(
                         dataDirectory: options.dataDirectory, destinations: destinations, announce: announce,
-                        progress: progress.handler))
+                        progress: progress.handler), note)
                 return
             }
             let plan = try await RestorePlan.make(options, destinations: destinations)
@@ -157,11 +170,12 @@ struct RestoreCommand: AsyncParsableCommand {
                 return
             }
             for line in plan.describe() { printError(line) }
-            try show(try await plan.execute(announce: announce, progress: progress.handler))
+            try show(try await plan.execute(announce: announce, progress: progress.handler), note)
         }
     }
 
-    private func show(_ report: RestoreReport) throws {
+    private func show(_ report: RestoreReport, _ note: CommandNote) throws {
+        note.detail = "revision \(report.revision), cluster \(report.clusterID)"
         if listing.output == .table {
             let seconds = formatFloat((report.seconds * 10).rounded() / 10)
             print(

@@ -23,18 +23,19 @@ struct StoreOptionGroup: ParsableArguments {
     @Option(help: ArgumentHelp("The configuration file that names it.", valueName: "file"))
     var config: String?
 
+    /// The directory itself.
+    func path() throws -> String {
+        if let dataDir { return dataDir }
+        do {
+            return try SidecarConfig.load(try configurationPath(config)).storage.path
+        } catch {
+            throw CommandFailure.unusable((error as? ConfigProblems)?.lines ?? ["\(error)"])
+        }
+    }
+
     /// `create`: makes the directory where it is missing.
     func open(readOnly: Bool, create: Bool = false) throws -> Store {
-        let path: String
-        if let dataDir {
-            path = dataDir
-        } else {
-            do {
-                path = try SidecarConfig.load(try configurationPath(config)).storage.path
-            } catch {
-                throw CommandFailure.unusable((error as? ConfigProblems)?.lines ?? ["\(error)"])
-            }
-        }
+        let path = try path()
         guard create || FileSystem.exists(path) else { throw CommandFailure.unusable("there is no directory \(path)") }
         var options = StoreOptions(path: path)
         options.readOnly = readOnly
@@ -117,8 +118,11 @@ struct StoreCompactCommand: AsyncParsableCommand {
     @OptionGroup var store: StoreOptionGroup
 
     func run() async throws {
-        let store = try store.open(readOnly: false)
-        defer { store.close() }
-        try store.compact()
+        try await audited("store compact") { note in
+            note.directory = try store.path()
+            let store = try store.open(readOnly: false)
+            defer { store.close() }
+            try store.compact()
+        }
     }
 }

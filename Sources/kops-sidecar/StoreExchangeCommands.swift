@@ -88,7 +88,10 @@ struct StoreImportCommand: AsyncParsableCommand {
     @Argument(help: ArgumentHelp("OpenMetrics; - for standard input.", valueName: "file"))
     var file: String
 
-    func run() async throws {
+    func run() async throws { try await audited("store import", subject: file) { try await run($0) } }
+
+    private func run(_ note: CommandNote) async throws {
+        note.directory = try store.path()
         let descriptor = file == "-" ? 0 : Glibc.open(file, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw CommandFailure.unusable("\(file) cannot be read: \(systemMessage(errno))") }
         defer { if descriptor > 0 { Glibc.close(descriptor) } }
@@ -110,6 +113,7 @@ struct StoreImportCommand: AsyncParsableCommand {
         } catch let error as StoreError {
             throw CommandFailure.failed("\(file): \(error.message); \(target.samples) samples before that were read")
         }
-        print("\(target.samples) samples over \(target.dayCount) days")
+        note.detail = "\(target.samples) samples over \(target.dayCount) days"
+        print(note.detail)
     }
 }

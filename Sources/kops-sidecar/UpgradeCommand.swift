@@ -240,7 +240,7 @@ final class UpgradeProgress: Sendable {
 
 /// Goes on with the journal's run in this process until it ends, showing what happens. SIGINT and SIGTERM leave it where it
 /// is written down.
-private func goOn(_ assembly: UpgradeAssembly, from run: UpgradeRun) async throws {
+private func goOn(_ assembly: UpgradeAssembly, from run: UpgradeRun, _ note: CommandNote) async throws {
     let progress = UpgradeProgress(after: run)
     let runner = UpgradeRunner(context: assembly.context, journal: assembly.journal) { progress.show($0) }
     let end: UpgradeRun = try await withUpgradeErrors {
@@ -249,14 +249,15 @@ private func goOn(_ assembly: UpgradeAssembly, from run: UpgradeRun) async throw
     }
     await assembly.executors.close()
     switch end.state {
-    case .finished: print("\(end.cluster) is at \(end.target)")
-    case .paused: print("paused; kops-sidecar upgrade resume goes on")
-    case .aborted: print("aborted: no cordon of this upgrade is left; what was upgraded stays so")
+    case .finished: note.detail = "\(end.cluster) is at \(end.target)"
+    case .paused: note.detail = "paused; kops-sidecar upgrade resume goes on"
+    case .aborted: note.detail = "aborted: no cordon of this upgrade is left; what was upgraded stays so"
     default:
         throw CommandFailure.failed(
             "stopped: \(end.problem ?? end.state.rawValue)",
             "put it right and run kops-sidecar upgrade resume, or kops-sidecar upgrade abort")
     }
+    print(note.detail)
 }
 
 struct UpgradeApplyCommand: AsyncParsableCommand {
@@ -283,7 +284,16 @@ struct UpgradeApplyCommand: AsyncParsableCommand {
             print("begun; kops-sidecar upgrade status --url \(server.url) tells where it is")
             return
         }
+        let overrides = force.isEmpty ? "" : ", --force \(force.joined(separator: ", "))"
+        try await audited("upgrade apply", subject: "\(target)\(overrides)") { note in
+            try await apply(target, note)
+        }
+    }
+
+    private func apply(_ target: KubernetesVersion, _ note: CommandNote) async throws {
         let config = try source.load()
+        note.directory = config.storage.path
+        await note.begins()
         let assembly = try source.assembly(config)
         try await withUpgradeErrors {
             let lock = try assembly.journal.lock()
@@ -299,7 +309,7 @@ struct UpgradeApplyCommand: AsyncParsableCommand {
             try assembly.journal.archive()
             _ = assembly.journal.takeRequest()
             try assembly.journal.save(run)
-            try await goOn(assembly, from: run)
+            try await goOn(assembly, from: run, note)
             withExtendedLifetime(lock) {}
         }
     }
@@ -383,24 +393,33 @@ private func ask(_ request: UpgradeMachine.Request, _ source: UpgradeSource) asy
         print("asked to \(request.rawValue)")
         return
     }
-    let journal = try source.journal()
+    try await audited("upgrade \(request.rawValue)") { try await askHere(request, source, $0) }
+}
+
+private func askHere(_ request: UpgradeMachine.Request, _ source: UpgradeSource, _ note: CommandNote) async throws {
+    let config = try source.load()
+    note.directory = config.storage.path
+    let journal = FileUpgradeJournal(directory: config.storage.path)
     try await withUpgradeErrors {
         guard let run = try journal.load(), !run.state.isOver else {
             throw UpgradeError(.state, "no upgrade is under way")
         }
+        note.subject = run.target.description
         guard let lock = try? journal.lock() else {
             try journal.ask(request)
-            print("asked to \(request.rawValue)")
+            note.detail = "asked to \(request.rawValue)"
+            print(note.detail)
             return
         }
         var machine = UpgradeMachine(run)
         machine.ask(request, at: WallClock.system.nowMilliseconds())
         try journal.save(machine.run)
         if request == .abort {
-            try await goOn(try source.assembly(try source.load()), from: machine.run)
+            try await goOn(try source.assembly(config), from: machine.run, note)
         } else {
             // Nobody is at it: the nodes under way wait where they are.
-            print("nobody is at it; kops-sidecar upgrade resume goes on")
+            note.detail = "nobody is at it; kops-sidecar upgrade resume goes on"
+            print(note.detail)
         }
         withExtendedLifetime(lock) {}
     }
@@ -432,17 +451,25 @@ struct UpgradeResumeCommand: AsyncParsableCommand {
             print("goes on; kops-sidecar upgrade status --url \(server.url) tells where it is")
             return
         }
-        let assembly = try source.assembly(try source.load())
+        try await audited("upgrade resume") { try await resume($0) }
+    }
+
+    private func resume(_ note: CommandNote) async throws {
+        let config = try source.load()
+        note.directory = config.storage.path
+        await note.begins()
+        let assembly = try source.assembly(config)
         try await withUpgradeErrors {
             let lock = try assembly.journal.lock()
             guard let run = try assembly.journal.load(), !run.state.isOver else {
                 throw UpgradeError(.state, "there is no upgrade to go on with")
             }
             _ = assembly.journal.takeRequest()
+            note.subject = run.target.description
             var machine = UpgradeMachine(run)
             machine.resume(at: WallClock.system.nowMilliseconds())
             try assembly.journal.save(machine.run)
-            try await goOn(assembly, from: run)
+            try await goOn(assembly, from: run, note)
             withExtendedLifetime(lock) {}
         }
     }

@@ -1,4 +1,5 @@
 import GRDB
+import Glibc
 package import Logging
 package import Platform
 
@@ -108,16 +109,44 @@ package final class AuditTrail: Sendable {
         }
     }
 
-    /// For a command beside a running sidecar: adds to its trail where there is one. Blocks.
-    package static func append(_ entry: AuditEntry, path: String) throws {
-        guard FileSystem.exists(path) else { return }
+    static let fileName = "audit.sqlite"
+
+    package static func path(in directory: String) -> String { FileSystem.resolve(fileName, in: directory) }
+
+    /// For a command, the service running beside it or not: adds to the trail in a data directory, and begins one where the
+    /// directory is there without. The file belongs to whom the directory belongs. Blocks, for ten seconds at most.
+    package static func append(_ entry: AuditEntry, toTrailIn directory: String) throws {
+        guard let status = try FileSystem.status(directory), status.isDirectory else { return }
+        let path = path(in: directory)
+        if !FileSystem.exists(path) {
+            // SQLite gives its other files the owner of the first.
+            let descriptor = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+            guard descriptor >= 0 else { throw FileError("create", path) }
+            defer { Glibc.close(descriptor) }
+            if geteuid() == 0, status.owner != 0 { _ = fchown(descriptor, status.owner, status.group) }
+        }
         try insert(entry, try open(path))
+    }
+
+    /// What a trail holds while no service keeps it open, or beside it; none where there is no trail. Blocks.
+    package static func read(
+        in directory: String, limit: Int, since: Int64 = 0, action: String? = nil
+    ) throws -> [AuditEntry]? {
+        let path = path(in: directory)
+        guard FileSystem.exists(path) else { return nil }
+        return try list(try open(path), limit: limit, since: since, action: action)
     }
 
     // MARK: reading
 
     /// The newest first. `action` is a word or the beginning of it. Blocks.
     package func list(limit: Int, since: Int64 = 0, action: String? = nil) throws -> [AuditEntry] {
+        try Self.list(database, limit: limit, since: since, action: action)
+    }
+
+    private static func list(
+        _ database: DatabaseQueue, limit: Int, since: Int64, action: String?
+    ) throws -> [AuditEntry] {
         try database.read { db in
             try Row.fetchAll(
                 db,
@@ -125,7 +154,7 @@ package final class AuditTrail: Sendable {
                     SELECT * FROM entry WHERE time >= ? AND (? IS NULL OR substr(action, 1, length(?)) = ?)
                     ORDER BY id DESC LIMIT ?
                     """, arguments: [since, action, action, action, limit]
-            ).map(Self.entry)
+            ).map(entry)
         }
     }
 

@@ -16,17 +16,19 @@ package struct AuditRoutes: Sendable {
                 let entries = try await WorkerPool.blocking.run {
                     try trail.list(limit: limit == 0 ? 100 : min(limit, 10_000), since: since, action: action)
                 }
-                return .success { writer in
-                    writer.object { writer in
-                        writer.key("entries")
-                        writer.array(entries, write)
-                    }
-                }
+                return .success { Self.write(&$0, entries) }
             }
         ]
     }
 
-    private func write(_ writer: inout JSONWriter, _ entry: AuditEntry) {
+    package static func write(_ writer: inout JSONWriter, _ entries: [AuditEntry]) {
+        writer.object { writer in
+            writer.key("entries")
+            writer.array(entries, write)
+        }
+    }
+
+    private static func write(_ writer: inout JSONWriter, _ entry: AuditEntry) {
         writer.object { writer in
             writer.key("id")
             writer.int(entry.id)

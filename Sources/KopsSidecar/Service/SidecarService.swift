@@ -105,8 +105,7 @@ package final class SidecarService: Sendable {
             leadership = makeLeadership(
                 config.jobs, kubeconfig: config.cluster.kubeconfig, clock: clock, metrics: metrics, log: log)
             audit = try AuditTrail(
-                path: FileSystem.resolve("audit.sqlite", in: config.storage.path), clock: clock, metrics: metrics,
-                log: log)
+                path: AuditTrail.path(in: config.storage.path), clock: clock, metrics: metrics, log: log)
             jobs = try JobRunner(
                 path: FileSystem.resolve("jobs.sqlite", in: config.storage.path), clock: clock, metrics: metrics,
                 log: log, isLeader: { [leadership] in leadership.isLeader },

@@ -37,6 +37,8 @@ struct ServerOptions: ParsableArguments {
             request.body = json
             request.headers.append(("Content-Type", "application/json"))
         }
+        // Who sits here: the service notes it beside the user that it authenticated.
+        if method != "GET" { request.headers.append((operatorHeader, operatorName())) }
         if let credentialsFile {
             let text: String
             do {

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Glibc
 import Logging
 import Platform
 import Testing
@@ -71,12 +72,42 @@ import Testing
         bench.now.withLock { $0 += 3_600_000 - 500 }
         await trail.clean()
         #expect(try trail.list(limit: 10).map(\.action) == ["backup"])
-        // A command beside it adds to the same trail; where there is none it makes none.
+        // A command beside it adds to the same trail, and the service sends it on.
         let other = AuditEntry(time: 1_800_000_009_000, actor: "command line", action: "restore", succeeded: true)
-        try AuditTrail.append(other, path: bench.directory + "/audit.sqlite")
+        try AuditTrail.append(other, toTrailIn: bench.directory)
         #expect(try trail.list(limit: 1).first?.action == "restore")
-        try AuditTrail.append(other, path: bench.directory + "/absent.sqlite")
-        #expect(!FileSystem.exists(bench.directory + "/absent.sqlite"))
+        let server = Server()
+        #expect(
+            await trail.ship(
+                LokiSink(
+                    url: "http://loki", origin: AuditOrigin(cluster: "c", node: "n"), transport: server.transport)))
+        #expect(server.bodies().joined().contains("restore"))
+    }
+
+    @Test func aCommandBeginsATrailInADataDirectoryButMakesNoDirectory() async throws {
+        let bench = try Bench()
+        let entry = AuditEntry(time: 1_800_000_000_000, actor: "command line", action: "backup now", succeeded: true)
+        #expect(try AuditTrail.read(in: bench.directory, limit: 10) == nil)
+        try AuditTrail.append(entry, toTrailIn: bench.directory)
+        #expect(try AuditTrail.read(in: bench.directory, limit: 10)?.map(\.action) == ["backup now"])
+        #expect(try FileSystem.status(AuditTrail.path(in: bench.directory)).map { $0.mode & 0o077 } == 0)
+        #expect(try bench.open().list(limit: 10).map(\.action) == ["backup now"])
+        let absent = bench.directory + "/absent"
+        try AuditTrail.append(entry, toTrailIn: absent)
+        #expect(!FileSystem.exists(absent))
+    }
+
+    /// Root's commands must not take the trail away from a service that runs as another user.
+    @Test(.enabled(if: geteuid() == 0, "only root can give files away"))
+    func theTrailBelongsToWhomTheDirectoryBelongs() throws {
+        let bench = try Bench()
+        #expect(chown(bench.directory, 65534, 65534) == 0)
+        let entry = AuditEntry(time: 1_800_000_000_000, actor: "command line", action: "backup now", succeeded: true)
+        try AuditTrail.append(entry, toTrailIn: bench.directory)
+        for name in ["audit.sqlite", "audit.sqlite-wal", "audit.sqlite-shm"] {
+            guard let status = try FileSystem.status(bench.directory + "/" + name) else { continue }
+            #expect(status.owner == 65534, "\(name)")
+        }
     }
 
     @Test func sendsEachEntryInOrderOnceAlsoOverARestartAndAFailure() async throws {
