@@ -22,6 +22,8 @@ struct BacktestOptions: ParsableArguments {
     @Option(help: "A running sidecar, Prometheus or another server with its API.")
     var url: String?
 
+    @OptionGroup var credentials: CredentialOptions
+
     @Option(help: ArgumentHelp("The interval of groups that name none.", valueName: "duration"))
     var interval = "1m"
 
@@ -53,7 +55,8 @@ struct BacktestOptions: ParsableArguments {
             defer { client.shutdown() }
             let history: MemorySeries
             do {
-                history = try await HistoryDownload(url: url, client: client).fetch(groups, from: begin, through: end)
+                history = try await HistoryDownload(server: credentials.connection(to: url), client: client)
+                    .fetch(groups, from: begin, through: end)
             } catch {
                 throw CommandFailure.failed("\(error)")
             }
@@ -141,7 +144,7 @@ private func write(_ writer: inout JSONWriter, _ outcome: RuleBacktest.Outcome, 
 /// Brings the samples that rules may read from a server with Prometheus' API into memory: each selector's raw samples, as an
 /// instant query for a range gives them.
 struct HistoryDownload {
-    let url: String
+    let server: ServerConnection
     let client: HTTPClient
 
     func fetch(_ groups: [RuleGroupDefinition], from: Int64, through: Int64) async throws -> MemorySeries {
@@ -166,7 +169,7 @@ struct HistoryDownload {
         var begin = from
         while begin < through {
             let end = min(through, begin + 86_400_000)
-            var base = url
+            var base = server.url
             while base.hasSuffix("/") { base.removeLast() }
             var request = HTTPRequest("POST", base + "/api/v1/query")
             let query = "\(selector)[\(end - begin)ms]"
@@ -174,6 +177,7 @@ struct HistoryDownload {
             request.body = Array("query=\(percentEncoded(query))&time=\(Double(end) / 1000)".utf8)
             request.timeout = .seconds(300)
             request.maxBodyBytes = 1 << 30
+            try server.authenticate(&request)
             let response = try await client.send(request)
             guard response.status == 200 else {
                 throw CommandFailure.failed("\(base): status \(response.status): \(response.bodyText.prefix(300))")

@@ -31,16 +31,9 @@ struct UpgradeSource: ParsableArguments {
     @Option(help: ArgumentHelp("Let the running service there do it.", valueName: "url"))
     var url: String?
 
-    @Option(help: "A file that holds USER:PASSWORD or a bearer token for the service.")
-    var credentialsFile: String?
+    @OptionGroup var credentials: CredentialOptions
 
-    var server: ServerOptions? {
-        guard let url else { return nil }
-        var options = ServerOptions()
-        options.url = url
-        options.credentialsFile = credentialsFile
-        return options
-    }
+    var server: ServerConnection? { url.map { credentials.connection(to: $0) } }
 
     func load() throws -> SidecarConfig {
         do {
@@ -53,10 +46,7 @@ struct UpgradeSource: ParsableArguments {
     }
 
     func assembly(_ config: SidecarConfig) throws -> UpgradeAssembly {
-        var server = ServerOptions()
-        server.url = "http://\(config.http.host):\(config.http.port)"
-        server.credentialsFile = credentialsFile
-        let asked = AskedServer(options: server)
+        let asked = AskedServer(server: ownServer(config.http))
         // Without a configuration there is no service to be asked.
         var firing: (@Sendable ([String]) async throws -> [String])?
         if config.upgrade != nil {
@@ -69,18 +59,26 @@ struct UpgradeSource: ParsableArguments {
         }
     }
 
+    /// The service that this configuration describes. Its certificate, which is not made for every address that it listens
+    /// on, is known: it is trusted by itself, under its own name.
+    private func ownServer(_ http: HTTPConfig) -> ServerConnection {
+        let host = http.host == "0.0.0.0" ? "127.0.0.1" : http.host
+        let address = host.contains(":") ? "[\(host)]" : host
+        var server = credentials.connection(to: "\(http.scheme)://\(address):\(http.port)")
+        if let tls = http.web.tls, credentials.caFile == nil {
+            server.tls.caPEM = String(decoding: tls.certificate, as: UTF8.self)
+            let names = Certificate.read(pem: tls.certificate)?.first?.sortedNames ?? []
+            server.tls.serverName = names.first { $0.hasPrefix("DNS:") }.map { String($0.dropFirst(4)) }
+        }
+        return server
+    }
+
     func journal() throws -> FileUpgradeJournal { FileUpgradeJournal(directory: try load().storage.path) }
 }
 
 /// A service that is asked for alerts.
 private struct AskedServer: Sendable {
-    let url: String
-    let credentialsFile: String?
-
-    init(options: ServerOptions) {
-        url = options.url
-        credentialsFile = options.credentialsFile
-    }
+    let server: ServerConnection
 
     /// Names of alerts that fire with one of these severities.
     func firing(_ severities: [String]) async throws -> [String] {
@@ -92,9 +90,6 @@ private struct AskedServer: Sendable {
             struct Alerts: Decodable { var alerts: [Alert] }
             var data: Alerts
         }
-        var server = ServerOptions()
-        server.url = url
-        server.credentialsFile = credentialsFile
         do {
             let body = try await server.send("GET", "/api/v1/alerts")
             return try decodeAnswer(Answer.self, body).data.alerts

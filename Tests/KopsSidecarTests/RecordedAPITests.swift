@@ -68,7 +68,7 @@ import Testing
         return RouteTable(
             QueryRoutes(backend).routes + SeriesRoutes(backend, externalLabels: { .empty }).routes
                 + TargetRoutes { TargetsSnapshot() }.routes + RuleRoutes { [] }.routes + status.routes,
-            security: RequestSecurity(), metrics: metrics, log: log)
+            access: WebAccess(log: log), metrics: metrics, log: log)
     }
 
     @Test(.enabled(if: FileSystem.exists(recordings), "needs ../shared/recordings"))

@@ -22,14 +22,19 @@ package struct HTTPServerOptions: Sendable {
 
 /// The HTTP server as a service: Hummingbird around a table of routes. `onRunning` gets the port that is listened on.
 package func makeHTTPServer(
-    _ routes: RouteTable, options: HTTPServerOptions, log: Logger, onRunning: @escaping @Sendable (Int) async -> Void
+    _ routes: RouteTable, access: WebAccess, options: HTTPServerOptions, log: Logger,
+    onRunning: @escaping @Sendable (Int) async -> Void
 ) -> any Service {
     let responder = CallbackResponder { (request: Request, context: BasicRequestContext) -> Response in
         try await respond(to: request, routes: routes, options: options)
     }
     return Application(
         responder: responder,
-        server: .http1(configuration: .init(idleTimeout: .seconds(120))),
+        server: HTTPServerBuilder { responder in
+            SecuredChannel(
+                base: HTTP1Channel(responder: responder, configuration: .init(idleTimeout: .seconds(120))),
+                tls: { access.tls })
+        },
         configuration: ApplicationConfiguration(
             address: .hostname(options.host, port: options.port), serverName: nil,
             availableConnectionsDelegate: MaximumAvailableConnections(options.maxConnections)),

@@ -10,11 +10,15 @@ package struct RequestSecurity: Sendable {
     package var tokens: [String]
     /// As Prometheus' `--web.cors.origin`: origins whose pages may read answers; nil allows every one to read.
     package var corsOrigin: (@Sendable (String) -> Bool)?
+    /// Set on every answer.
+    package var headers: [String: String]
     private let verified = Lock<[String: Int64]>([:])
 
     package init(
-        users: [String: String] = [:], tokens: [String] = [], corsOrigin: (@Sendable (String) -> Bool)? = nil
+        users: [String: String] = [:], tokens: [String] = [], corsOrigin: (@Sendable (String) -> Bool)? = nil,
+        headers: [String: String] = [:]
     ) {
+        self.headers = headers
         self.users = users
         self.tokens = tokens
         self.corsOrigin = corsOrigin
@@ -68,7 +72,10 @@ package struct RequestSecurity: Sendable {
 
     func decorate(_ reply: APIReply, for request: APIRequest) -> APIReply {
         var reply = reply
-        reply.headers.append(("X-Content-Type-Options", "nosniff"))
+        for (name, value) in headers.sorted(by: { $0.key < $1.key }) { reply.headers.append((name, value)) }
+        if !headers.keys.contains(where: { $0.lowercased() == "x-content-type-options" }) {
+            reply.headers.append(("X-Content-Type-Options", "nosniff"))
+        }
         guard let origin = request.header("origin") else { return reply }
         if let corsOrigin {
             guard corsOrigin(origin) else { return reply }

@@ -44,26 +44,27 @@ package struct Route: Sendable {
 /// Finds the route of a request and turns what handlers throw into answers. Thread-safe.
 package struct RouteTable: Sendable {
     private let routes: [Route]
-    private let security: RequestSecurity
+    private let access: WebAccess
     private let log: Logger
     private let metrics: MetricRegistry
     private let changed: @Sendable (APIRequest, Int) -> Void
 
     /// `changed` is told of each request that may have changed something, with its answer's status.
     package init(
-        _ routes: [Route], security: RequestSecurity, metrics: MetricRegistry, log: Logger,
+        _ routes: [Route], access: WebAccess, metrics: MetricRegistry, log: Logger,
         changed: @escaping @Sendable (APIRequest, Int) -> Void = { _, _ in }
     ) {
         self.changed = changed
         self.routes = routes
-        self.security = security
+        self.access = access
         self.metrics = metrics
         self.log = log
     }
 
     package func answer(_ request: APIRequest) async -> APIReply {
         let start = monotonicNanoseconds()
-        let (reply, handler) = await route(request)
+        let security = access.security
+        let (reply, handler) = await route(request, security)
         let seconds = Double(monotonicNanoseconds() - start) / 1e9
         metrics.counter(
             "kops_http_requests_total", "Requests answered, by handler and status.",
@@ -76,7 +77,9 @@ package struct RouteTable: Sendable {
         return security.decorate(reply, for: request)
     }
 
-    private func route(_ request: APIRequest) async -> (reply: APIReply, handler: String) {
+    private func route(
+        _ request: APIRequest, _ security: RequestSecurity
+    ) async -> (reply: APIReply, handler: String) {
         var segments: [String] = []
         for segment in request.path.utf8.split(separator: UInt8(ascii: "/")) {
             guard let text = try? percentDecoded(segment, plusIsBlank: false) else {

@@ -16,13 +16,21 @@ package struct HTTPConfig: Sendable {
     package var port = 9640
     /// How others reach this sidecar: the base of links in alerts. Empty for `http://<host name>:<port>`.
     package var externalURL = ""
-    package var users: [String: String] = [:]
+    /// Where `web` was read from, and is read again when it or what it names changes.
+    package var webConfigFile: String?
+    package var web = WebConfig()
     package var tokenFiles: [String] = []
     package var corsOrigin: String?
 
     package var isLoopback: Bool {
         host == "localhost" || host == "::1" || host == "[::1]" || host.hasPrefix("127.")
     }
+}
+
+extension HTTPConfig {
+    /// Whether nobody gets in without a password, a token or a certificate.
+    package var authenticates: Bool { web.authenticates || !tokenFiles.isEmpty }
+    package var scheme: String { web.tls == nil ? "http" : "https" }
 }
 
 /// `log:`

@@ -19,7 +19,9 @@ func decodeHTTPConfig(_ section: ConfigSection?, _ issues: ConfigIssues) -> HTTP
         resolvePath($0, relativeTo: section.node.file)
     }
     if let path = section.string("web_config_file") {
-        decodeWebConfig(resolvePath(path, relativeTo: section.node.file), into: &config, issues)
+        let file = resolvePath(path, relativeTo: section.node.file)
+        config.webConfigFile = file
+        config.web = decodeWebConfig(file, issues)
     }
     section.finish()
     return config
@@ -37,26 +39,6 @@ package func parseListenAddress(_ text: String) -> (host: String, port: Int)? {
         return nil
     }
     return (host.isEmpty ? "0.0.0.0" : host, port)
-}
-
-private func decodeWebConfig(_ path: String, into config: inout HTTPConfig, _ issues: ConfigIssues) {
-    do {
-        guard let node = try ConfigNode.read(file: path), let section = ConfigSection(node, issues) else { return }
-        for (user, hash) in section.stringMap("basic_auth_users") ?? [] {
-            if !hash.hasPrefix("$2"), let at = section.node("basic_auth_users") {
-                issues.add(at, "basic_auth_users.\(user) must be a bcrypt hash, as `htpasswd -nB` makes it")
-            }
-            config.users[user] = hash
-        }
-        section.refuse(
-            "tls_server_config",
-            "this build serves plain HTTP; keep it on loopback and put a TLS proxy before it, or reach it through SSH")
-        section.refuse("http_server_config", "it changes nothing here")
-        section.refuse("rate_limit", "it is not offered")
-        section.finish()
-    } catch {
-        issues.add(error)
-    }
 }
 
 func decodeLogConfig(_ section: ConfigSection?) -> LogConfig {

@@ -67,6 +67,7 @@ package final class SidecarService: Sendable {
     let examined = Lock<DoctorReport?>(nil)
     private let certificates: CertificateParts
     private let reloads = AsyncLock()
+    let access: WebAccess
 
     /// Loads the configuration and opens the store. Nothing is scraped or listened on before `run`.
     package init(_ options: RunOptions, makeLogger: (LogConfig) -> Logger) throws {
@@ -78,7 +79,7 @@ package final class SidecarService: Sendable {
             throw StartFailure(kind: .configuration, lines: error.lines)
         }
         let security = config.http
-        if !security.isLoopback, security.users.isEmpty, security.tokenFiles.isEmpty, !options.insecureListen {
+        if !security.isLoopback, !security.authenticates, !options.insecureListen {
             throw StartFailure(
                 kind: .refused,
                 lines: [
@@ -87,6 +88,11 @@ package final class SidecarService: Sendable {
                 ])
         }
         let log = makeLogger(config.log)
+        do {
+            access = try WebAccess(config.http, log: log)
+        } catch {
+            throw StartFailure(kind: .configuration, lines: ["\(error)"])
+        }
         let clock = WallClock.system
         let metrics = MetricRegistry()
         metrics.addProcessMetrics()
@@ -194,7 +200,9 @@ package final class SidecarService: Sendable {
     /// Brings every part to a configuration that was found right.
     private func apply(_ config: SidecarConfig) throws {
         let backup = try makeBackupService(config)
-        for warning in config.warnings { log.warning("configuration", metadata: ["finding": "\(warning)"]) }
+        for warning in config.warnings + config.http.web.warnings {
+            log.warning("configuration", metadata: ["finding": "\(warning)"])
+        }
         scraper.apply(config.scrapeConfigs)
         collector.apply(config.cluster.collector)
         external.withLock { $0 = config.global.externalLabels }
@@ -207,6 +215,7 @@ package final class SidecarService: Sendable {
         remoteWrite.apply(config)
         upgrade.apply(config)
         certificates.apply(config.certificates)
+        access.apply(config.http)
         audit.apply(retention: config.audit.retention, sinks: makeAuditSinks(config, client: notifier))
         let all: [[Job]] = [
             try backupJobs(backup, config.backup), try etcdJobs(config.etcd), upgradeJobs(config),
@@ -223,7 +232,7 @@ package final class SidecarService: Sendable {
     }
 
     private static func externalURL(_ http: HTTPConfig) -> String {
-        http.externalURL.isEmpty ? "http://\(hostName()):\(http.port)" : http.externalURL
+        http.externalURL.isEmpty ? "\(http.scheme)://\(hostName()):\(http.port)" : http.externalURL
     }
 
     private func publishReload(successful: Bool) {
@@ -328,14 +337,14 @@ package final class SidecarService: Sendable {
     package func run() async throws {
         let config = current.withLock { $0.config }
         let routes = RouteTable(
-            makeRoutes(config), security: try requestSecurity(config.http), metrics: metrics, log: log,
+            makeRoutes(config), access: access, metrics: metrics, log: log,
             changed: { [audit] in audit.record(request: $0, status: $1) })
         let address = "\(config.http.host):\(config.http.port)"
         if let problem = addressProblem(config.http) {
             throw StartFailure(kind: .failed, lines: ["cannot listen on \(address): \(problem)"])
         }
         let server = makeHTTPServer(
-            routes, options: HTTPServerOptions(host: config.http.host, port: config.http.port), log: log
+            routes, access: access, options: HTTPServerOptions(host: config.http.host, port: config.http.port), log: log
         ) { [self] port in
             current.withLock { $0.isReady = true }
             log.info("listening", metadata: ["address": "\(config.http.host):\(port)"])
@@ -365,6 +374,7 @@ package final class SidecarService: Sendable {
                         }),
                     .init(service: Part("audit") { [audit] in await audit.run() }),
                     .init(service: Part("certificates") { [certificates] in await certificates.watch.run() }),
+                    .init(service: Part("web access") { [access] in await access.follow() }),
                     .init(service: Part("housekeeping") { [self] in await housekeeping() }),
                     .init(service: server),
                 ],
@@ -392,14 +402,6 @@ package final class SidecarService: Sendable {
             if supervisor.watchdogMilliseconds != nil { supervisor.alive() }
             try? await Task.sleep(for: .milliseconds(beat))
         }
-    }
-
-    private func requestSecurity(_ http: HTTPConfig) throws -> RequestSecurity {
-        let tokens = try http.tokenFiles.map { path in
-            let text = try FileSystem.readText(path, maxBytes: 1 << 16)
-            return String(text.split(whereSeparator: \.isWhitespace).first ?? "")
-        }.filter { !$0.isEmpty }
-        return RequestSecurity(users: http.users, tokens: tokens, corsOrigin: try corsOrigins(http.corsOrigin))
     }
 
     private func makeRoutes(_ config: SidecarConfig) -> [Route] {

@@ -4,13 +4,55 @@ import KopsSidecar
 import MetricModel
 import Platform
 
+/// What it takes to be let in by a server: credentials and certificates.
+struct CredentialOptions: ParsableArguments {
+    @Option(help: "A file that holds USER:PASSWORD or a bearer token for it.")
+    var credentialsFile: String?
+
+    @Option(
+        help: ArgumentHelp("With https: whom to trust instead of the system's authorities.", valueName: "file"))
+    var caFile: String?
+
+    @Option(help: ArgumentHelp("A certificate to show, where it asks for one.", valueName: "file"))
+    var clientCertFile: String?
+
+    @Option(help: ArgumentHelp("Its private key.", valueName: "file"))
+    var clientKeyFile: String?
+
+    func validate() throws {
+        if (clientCertFile == nil) != (clientKeyFile == nil) {
+            throw ValidationError("--client-cert-file and --client-key-file belong together")
+        }
+    }
+
+    func connection(to url: String) -> ServerConnection {
+        var tls = TLSSettings()
+        tls.caFile = caFile
+        tls.certFile = clientCertFile
+        tls.keyFile = clientKeyFile
+        return ServerConnection(url: url, credentialsFile: credentialsFile, tls: tls)
+    }
+}
+
 /// `--url` and what it takes to talk to a running sidecar (or any Prometheus).
 struct ServerOptions: ParsableArguments {
     @Option(help: "Where the sidecar answers.")
     var url = "http://127.0.0.1:9640"
 
-    @Option(help: "A file that holds USER:PASSWORD or a bearer token for it.")
+    @OptionGroup var credentials: CredentialOptions
+
+    func send(_ method: String, _ path: String, form: [(String, String)] = [], json: [UInt8]? = nil) async throws
+        -> [UInt8]
+    {
+        try await credentials.connection(to: url).send(method, path, form: form, json: json)
+    }
+}
+
+/// A server and how to be let in there.
+struct ServerConnection: Sendable {
+    let url: String
     var credentialsFile: String?
+    var tls = TLSSettings()
 
     /// Sends a request below the URL; the body of a success, an error with the server's own words otherwise.
     func send(_ method: String, _ path: String, form: [(String, String)] = [], json: [UInt8]? = nil) async throws
@@ -39,20 +81,7 @@ struct ServerOptions: ParsableArguments {
         }
         // Who sits here: the service notes it beside the user that it authenticated.
         if method != "GET" { request.headers.append((operatorHeader, operatorName())) }
-        if let credentialsFile {
-            let text: String
-            do {
-                text = String(decoding: try FileSystem.read(credentialsFile, maxBytes: 65536), as: UTF8.self)
-            } catch {
-                throw CommandFailure.unusable("\(error)")
-            }
-            let line = text.split(separator: "\n").first.map(String.init) ?? ""
-            if let colon = line.firstIndex(of: ":") {
-                request.basicAuth = (String(line[..<colon]), String(line[line.index(after: colon)...]))
-            } else {
-                request.headers.append(("Authorization", "Bearer \(line)"))
-            }
-        }
+        try authenticate(&request)
         let response: HTTPResponse
         do {
             response = try await client.send(request)
@@ -63,6 +92,24 @@ struct ServerOptions: ParsableArguments {
             throw CommandFailure.failed("\(base) refuses (\(response.status)): \(serverMessage(response.body))")
         }
         return response.body
+    }
+
+    /// Puts the credentials into a request.
+    func authenticate(_ request: inout HTTPRequest) throws {
+        request.tls = tls
+        guard let credentialsFile else { return }
+        let text: String
+        do {
+            text = try FileSystem.readText(credentialsFile, maxBytes: 65536)
+        } catch {
+            throw CommandFailure.unusable("\(error)")
+        }
+        let line = text.split(separator: "\n").first.map(String.init) ?? ""
+        if let colon = line.firstIndex(of: ":") {
+            request.basicAuth = (String(line[..<colon]), String(line[line.index(after: colon)...]))
+        } else {
+            request.headers.append(("Authorization", "Bearer \(line)"))
+        }
     }
 }
 
