@@ -66,6 +66,13 @@ package enum FileSystem {
         let fd = open(path, O_RDONLY | O_CLOEXEC)
         guard fd >= 0 else { throw FileError("read", path) }
         defer { close(fd) }
+        return try read(fd, path: path, maxBytes: maxBytes)
+    }
+
+    /// What is left to read of an open file; it stays open. `path` is what messages call it.
+    package static func read(
+        _ fd: Int32, path: String = "standard input", maxBytes: Int
+    ) throws(FileError) -> [UInt8] {
         var out: [UInt8] = []
         var info = stat()
         if fstat(fd, &info) == 0 {

@@ -12,10 +12,13 @@ package struct BackupEntry: Sendable {
     /// Its manifest was read and the files it names are there in their size.
     package var isGood: Bool { manifest != nil && problem == nil }
     /// The log of changes beside it, in order; they are not in the manifest, which is older than they are.
-    package var eventSegments: [StoredFile] {
-        files.compactMap { file in
-            EventSegment.parse(file: file.name, backup: "\(name)").map { ($0.number, file) }
-        }.sorted { $0.0 < $1.0 }.map(\.1)
+    package var eventSegments: [StoredFile] { events.read.map(\.1) }
+
+    /// Segments that lie in a pack as well, and the pack.
+    var packedSegments: [(file: StoredFile, by: StoredFile)] { events.covered }
+
+    private var events: (read: [(EventFile, StoredFile)], covered: [(file: StoredFile, by: StoredFile)]) {
+        EventFile.cover(files) { EventFile($0.name, backup: "\(name)") }
     }
 
     package init(

@@ -130,7 +130,7 @@ package final class BackupService: Sendable {
             manifest.chainLength = parent.chainLength + 1
         }
         manifest.verified = formatRFC3339(clock.nowMilliseconds(), fraction: false)
-        let name = try freeName(
+        let name = try await freeName(
             BackupName(cluster: options.cluster, time: started, revision: manifest.revision), staging, known)
         manifest.name = "\(name)"
         let suffix = sealing.recipients.isEmpty ? "" : SealedFile.suffix
@@ -299,6 +299,7 @@ package final class BackupService: Sendable {
                         }
                     }
                 }
+                if !isStaging(destination, staging) { try await isOurs(manifest, at: destination) }
                 metrics.succeeded(destination.name, time: manifest.time, bytes: manifest.storedBytes)
             } catch {
                 let error = SnapshotWriter.explain(error)

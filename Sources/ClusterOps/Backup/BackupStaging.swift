@@ -156,10 +156,33 @@ extension BackupService {
         return nil
     }
 
-    func freeName(_ name: BackupName, _ staging: String, _ known: [Survey]) throws -> BackupName {
+    /// What lies there now is what was brought there: two machines that upload under the same name at the same time leave one
+    /// backup or a mixture, and must not both take it for theirs.
+    func isOurs(_ manifest: BackupManifest, at destination: any Destination) async throws {
+        let name = manifest.name + BackupCatalogue.manifestSuffix
+        // Who may write there may not be allowed to read.
+        guard let bytes = try? await destination.read(name, limit: BackupCatalogue.manifestLimit),
+            let files = try? await destination.list()
+        else { return }
+        guard try bytes == manifest.encoded(), let own = BackupName(manifest.name),
+            BackupCatalogue.check(manifest, own, files) == nil
+        else {
+            throw BackupError(
+                .destination,
+                "another backup of the name \(manifest.name) came there at the same time: make the backup again")
+        }
+    }
+
+    /// Looked up once more when the snapshot is there: a sidecar of another machine may have begun in the same second and been
+    /// quicker. A destination that cannot be read has nothing to say here.
+    func freeName(_ name: BackupName, _ staging: String, _ known: [Survey]) async throws -> BackupName {
         var name = name
         var taken = Set(try FileSystem.list(staging).compactMap { BackupCatalogue.backupName(ofFile: $0) })
         taken.formUnion(known.flatMap { $0.all.map(\.name) })
+        for destination in destinations where !isStaging(destination, staging) {
+            let files = (try? await destination.list()) ?? []
+            taken.formUnion(files.compactMap { BackupCatalogue.backupName(ofFile: $0.name) })
+        }
         while taken.contains(name) { name.number += 1 }
         return name
     }

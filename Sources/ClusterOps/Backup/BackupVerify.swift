@@ -134,5 +134,11 @@ package enum BackupVerifier {
             }
             try StoredSnapshot.check(part, file)
         }
+        guard let name = found.manifest?.name else { return }
+        for part in found.events ?? [] {
+            guard let file = EventFile(part.file, backup: name) else { continue }
+            try file.checkHash(part.path, isCancelled: isCancelled)
+            outcome.logSegments += Int(clamping: file.last - file.first + 1)
+        }
     }
 }

@@ -15,6 +15,8 @@ package struct DrillReport: Sendable {
     package var served = true
     /// What became of the node's files; nil where the backup has none.
     package var bundle: BundleDrill?
+    /// Files of the log of changes that was replayed on the backup; 0 where it has none. `revision` is then the log's.
+    package var logFiles = 0
 
     /// For people, in one line.
     package var summary: String {
@@ -24,14 +26,15 @@ package struct DrillReport: Sendable {
             served
             ? "restored and served in \(time)" : "restored in \(time) and checked whole (there is no etcd program here)"
         let hash = hashCompared ? "the hash of its keys agrees" : "the hash of its keys could not be compared"
-        var text = "\(backup): \(what), revision \(revision), \(keys) keys, \(hash)"
+        let log = logFiles > 0 ? " with its log of changes" : ""
+        var text = "\(backup)\(log): \(what), revision \(revision), \(keys) keys, \(hash)"
         if let bundle { text += ", \(bundle.files) files of the node, \(bundle.pairs) keys fit their certificates" }
         for note in bundle?.notes ?? [] { text += "; \(note)" }
         return text
     }
 }
 
-/// Restores a backup into a directory of its own, starts a real etcd on it that nobody else can reach, and compares what it
+/// Restores a backup, with the log of changes beside it, into a directory of its own, starts a real etcd on it that nobody else can reach, and compares what it
 /// serves with what the manifest says; without an etcd program the directory is read to its last page instead. The node's
 /// files are read too, and keys compared with certificates. Nothing of the running cluster is touched.
 package struct Drill: Sendable {
@@ -79,6 +82,8 @@ package struct Drill: Sendable {
         options.etcd.endpoints = []
         options.workDirectory = directory
         options.keyFile = keyFile
+        // The log of changes is replayed to its end.
+        options.atTime = .max
         let began = monotonicNanoseconds()
         let plan = try await RestorePlan.make(options, destinations: destinations, clock: clock)
         let manifest = plan.manifest
@@ -86,6 +91,7 @@ package struct Drill: Sendable {
         var report = DrillReport(
             backup: plan.source, revision: restored.snapshotRevision, keys: 0,
             recoverySeconds: Double(monotonicNanoseconds() - began) / 1e9, hashCompared: false)
+        report.logFiles = plan.record.source.events?.count ?? 0
         if needsEtcd || EtcdProcess.isThere(etcdProgram) {
             try await serve(&report, directory, client: client, peer: peer, manifest, began)
         } else {
@@ -133,7 +139,11 @@ package struct Drill: Sendable {
         report.recoverySeconds = Double(monotonicNanoseconds() - began) / 1e9
         report.keys = range?.count ?? 0
         let served = range?.header.revision ?? 0
-        report.revision = max(report.revision, served)
+        // Nobody else knows of it: it serves what was restored, the log's changes included.
+        guard served == report.revision else {
+            throw BackupError(
+                .damaged, "etcd serves revision \(served) of the restored backup, restored was \(report.revision)")
+        }
         guard let manifest else { return }
         guard served >= manifest.revision else {
             throw BackupError(

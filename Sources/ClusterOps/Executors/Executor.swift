@@ -13,6 +13,8 @@ package struct HostCommand: Sendable, Hashable {
     /// A file on the machine that takes the output before it is handed on, so that the program outlives a lost connection.
     package var logFile: String?
     package var input: [UInt8] = []
+    /// A file of this machine whose contents are the input, streamed: for what is too large to hold.
+    package var inputFile: String?
     /// Of standard output and standard error each; what is more is cut out of the middle.
     package var outputLimit = 1 << 20
 
@@ -93,12 +95,24 @@ package protocol Executor: Sendable {
     /// took too long.
     func run(_ command: HostCommand) async throws(ExecutorError) -> CommandResult
 
+    /// The same, and hands on each line of output and errors as it comes.
+    func run(_ command: HostCommand, line: (@Sendable (String) -> Void)?) async throws(ExecutorError) -> CommandResult
+
     /// Lets go of connections.
     func close() async
 }
 
 extension Executor {
     package func close() async {}
+
+    /// For those that cannot: all lines at the end.
+    package func run(
+        _ command: HostCommand, line: (@Sendable (String) -> Void)?
+    ) async throws(ExecutorError) -> CommandResult {
+        let result = try await run(command)
+        if let line { for text in (result.errors + result.output).split(separator: "\n") { line(String(text)) } }
+        return result
+    }
 }
 
 /// The argument as a POSIX shell reads it back unchanged.

@@ -11,12 +11,19 @@ package struct LocalExecutor: Executor {
     }
 
     package func run(_ command: HostCommand) async throws(ExecutorError) -> CommandResult {
+        try await run(command, line: nil)
+    }
+
+    package func run(
+        _ command: HostCommand, line: (@Sendable (String) -> Void)?
+    ) async throws(ExecutorError) -> CommandResult {
         var arguments = command.guardedArguments
         if command.needsRoot, !isRoot { arguments = ["sudo", "-n", "--"] + arguments }
         let result: CommandResult
         do {
             result = try await runProcess(
-                arguments, input: command.input, timeout: command.outerTimeout, outputLimit: command.outputLimit)
+                arguments, input: command.input, inputFile: command.inputFile, timeout: command.outerTimeout,
+                outputLimit: command.outputLimit, line: line)
         } catch is ProcessTimeout {
             throw ExecutorError(.timeout, host: host, took(command))
         } catch {

@@ -48,10 +48,17 @@ struct ProcessTimeout: Error {
 /// Runs a program of this machine in a process group of its own. When it takes too long, or the task is cancelled, the whole
 /// group is asked to end and killed five seconds later.
 ///
+/// The input is `input`, or the file `inputFile`; `line` gets each line of output and errors as it comes.
+///
 /// Throws `ProcessTimeout`, `CancellationError`, or what kept the program from starting.
 func runProcess(
-    _ arguments: [String], environment: [String: String] = [:], input: [UInt8] = [], timeout: Int64, outputLimit: Int
+    _ arguments: [String], environment: [String: String] = [:], input: [UInt8] = [], inputFile: String? = nil,
+    timeout: Int64, outputLimit: Int, line: (@Sendable (String) -> Void)? = nil
 ) async throws -> CommandResult {
+    var arguments = arguments
+    if let inputFile {
+        arguments = ["sh", "-c", "file=$1; shift; exec \"$@\" < \"$file\"", "sh", inputFile] + arguments
+    }
     var variables: [Environment.Key: String?] = [
         // The search path of a service may lack where kubeadm and sysctl lie.
         "PATH": (processVariable("PATH") ?? "/usr/local/bin:/usr/bin:/bin") + ":/usr/local/sbin:/usr/sbin:/sbin",
@@ -69,8 +76,8 @@ func runProcess(
         platformOptions: options, input: .array(input), output: .sequence, error: .sequence
     ) { execution in
         let group = -execution.processIdentifier.value
-        let output = readAll(execution.standardOutput, limit: outputLimit)
-        let errors = readAll(execution.standardError, limit: outputLimit)
+        let output = readAll(execution.standardOutput, limit: outputLimit, line: line)
+        let errors = readAll(execution.standardError, limit: outputLimit, line: line)
         let watchdog = Task {
             try await Task.sleep(for: .milliseconds(timeout))
             timedOut.withLock { $0 = true }
@@ -102,14 +109,40 @@ func runProcess(
     return result
 }
 
-private func readAll(_ stream: SubprocessOutputSequence, limit: Int) -> Task<String, Never> {
+/// Cuts a stream into lines; what has no end within 64 KiB is handed on as it is.
+struct LineCutter {
+    private var rest: [UInt8] = []
+
+    mutating func take(_ bytes: [UInt8], _ body: (String) -> Void) {
+        rest += bytes
+        while let end = rest.firstIndex(of: UInt8(ascii: "\n")) ?? (rest.count > 65_536 ? rest.count - 1 : nil) {
+            body(String(decoding: rest[..<end], as: UTF8.self))
+            rest.removeFirst(end + 1)
+        }
+    }
+
+    mutating func finish(_ body: (String) -> Void) {
+        if !rest.isEmpty { body(String(decoding: rest, as: UTF8.self)) }
+        rest = []
+    }
+}
+
+private func readAll(
+    _ stream: SubprocessOutputSequence, limit: Int, line: (@Sendable (String) -> Void)?
+) -> Task<String, Never> {
     Task {
         var kept = BoundedOutput(limit: limit)
+        var cutter = LineCutter()
         do {
-            for try await buffer in stream { kept.append(buffer.withUnsafeBytes { Array($0) }) }
+            for try await buffer in stream {
+                let bytes = buffer.withUnsafeBytes { Array($0) }
+                kept.append(bytes)
+                if let line { cutter.take(bytes, line) }
+            }
         } catch {
             // The program is gone or was given up: what it printed so far is what there is.
         }
+        if let line { cutter.finish(line) }
         return kept.text()
     }
 }

@@ -4,7 +4,7 @@ import Platform
 
 /// How to reach machines with the system's OpenSSH client. What is not said here is taken from the user's and the system's
 /// ssh configuration.
-package struct SSHOptions: Sendable, Hashable {
+package struct SSHOptions: Sendable, Hashable, Codable {
     /// Nil: as ssh's configuration says, else the user who runs this.
     package var user: String?
     package var port: Int?
@@ -72,17 +72,24 @@ package final class SSHExecutor: Executor {
     }
 
     package func run(_ command: HostCommand) async throws(ExecutorError) -> CommandResult {
+        try await run(command, line: nil)
+    }
+
+    package func run(
+        _ command: HostCommand, line: (@Sendable (String) -> Void)?
+    ) async throws(ExecutorError) -> CommandResult {
         let inner = command.guardedArguments.map(quoteForShell).joined(separator: " ")
         // The far shell knows who it is; only then is it known whether sudo is needed.
-        let line =
+        let shellLine =
             command.needsRoot
             ? "if [ \"$(id -u)\" = 0 ]; then exec \(inner); else exec sudo -n -- \(inner); fi" : "exec " + inner
-        let script = "PATH=\"$PATH:/usr/local/sbin:/usr/sbin:/sbin\" LC_ALL=C; export PATH LC_ALL; " + line
+        let script = "PATH=\"$PATH:/usr/local/sbin:/usr/sbin:/sbin\" LC_ALL=C; export PATH LC_ALL; " + shellLine
         let result: CommandResult
         do {
             result = try await runProcess(
                 [options.program] + destination + ["/bin/sh -c " + quoteForShell(script)], input: command.input,
-                timeout: command.outerTimeout + options.connectTimeout, outputLimit: command.outputLimit)
+                inputFile: command.inputFile, timeout: command.outerTimeout + options.connectTimeout,
+                outputLimit: command.outputLimit, line: line)
         } catch is ProcessTimeout {
             throw ExecutorError(.timeout, host: host, took(command))
         } catch {

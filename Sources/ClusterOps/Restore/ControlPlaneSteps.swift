@@ -54,14 +54,15 @@ extension RestoreExecutor {
     }
 
     private func processes(_ component: String) -> [Int] {
-        component == "etcd" ? EtcdPresence.processes(directory) : StaticPod.processes(component)
+        component == "etcd"
+            ? EtcdPresence.processes(directory) : StaticPod.processes(component, isOurs: surroundings.isOurs)
     }
 
     private func runs(_ component: String) -> [String] {
         if component == "etcd" {
             return EtcdPresence.evidence(dataDirectory: directory, ports: Set(record.ports))
         }
-        return StaticPod.processes(component).map { "process \($0) runs it" }
+        return processes(component).map { "process \($0) runs it" }
     }
 
     func start(_ component: String) throws {
@@ -100,7 +101,7 @@ extension RestoreExecutor {
         let http = HTTPClient(name: "kops-restore")
         defer { http.shutdown() }
         let client = client(http)
-        let wanted = (record.revision ?? 0) + (record.options.bumpRevision ?? 0)
+        let wanted = journal.builtRevision ?? (record.revision ?? 0) + (record.options.bumpRevision ?? 0)
         let isAlone = !record.initialCluster.contains(",")
         let deadline = ContinuousClock.now + (isAlone ? surroundings.startLimit : surroundings.quorumLimit)
         var last = "it does not answer"

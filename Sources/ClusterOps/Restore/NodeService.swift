@@ -60,6 +60,11 @@ package struct RestoreSurroundings: Sendable {
     package var memberLimit: Duration = .seconds(30)
     /// When kubelet is no longer waited for: its poll, the grace period and a little.
     package var kubeletLimit: Duration = .seconds(60)
+    /// Whether a process of a component's name is this node's, by its command line: tests run beside other clusters.
+    var isOurs: @Sendable ([String]) -> Bool = { _ in true }
+    /// Called before each step (false) and behind it, before that is written down (true); what it throws ends the restore
+    /// there as a kill would.
+    var interrupt: (@Sendable (RestoreStep, _ isDone: Bool) throws -> Void)?
 
     package init(restartKubelet: @escaping @Sendable () async throws -> Void) { self.restartKubelet = restartKubelet }
 

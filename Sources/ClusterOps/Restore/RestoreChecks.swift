@@ -9,17 +9,20 @@ struct RestoreChecks {
     let old: DataDirectory.Survey
     let seed: ClusterIdentity
     let ports: Set<UInt16>
+    /// Newest revision that this restore brings back: the backup's, or where its log of changes is followed, that one's.
+    let reached: Int64?
     var notes: [String] = []
 
     init(
         options: RestoreOptions, source: SnapshotSource, old: DataDirectory.Survey, seed: ClusterIdentity,
-        ports: Set<UInt16>
+        ports: Set<UInt16>, reached: Int64? = nil
     ) {
         self.options = options
         self.source = source
         self.old = old
         self.seed = seed
         self.ports = ports
+        self.reached = reached ?? source.manifest?.revision
     }
 
     /// Whether the data directory is there and not empty.
@@ -66,12 +69,16 @@ struct RestoreChecks {
     }
 
     mutating func age() throws {
-        guard let manifest = source.manifest, var revision = old.revision else { return }
+        guard let reached, var revision = old.revision else { return }
         // What an earlier restore of this very backup made is ahead by the bump, without having anything newer.
         if old.clusterID == seed.clusterID { revision -= options.bumpRevision ?? 0 }
-        guard revision > manifest.revision else { return }
+        guard revision > reached else { return }
+        let what = source.until == nil ? "the backup" : "the backup with its log of changes"
+        let hint =
+            source.until == nil && source.hasLog == true
+            ? " (its log of changes goes further: --at latest restores it too)" : ""
         let text =
-            "\(options.dataDirectory) holds revision \(revision), the backup \(manifest.revision): \(revision - manifest.revision) revisions of changes would be lost"
+            "\(options.dataDirectory) holds revision \(revision), \(what) \(reached): \(revision - reached) revisions of changes would be lost\(hint)"
         if options.overrides.contains(.older) {
             notes.append(text)
         } else {
@@ -142,7 +149,7 @@ struct RestoreChecks {
             if status.header.clusterID == seed.clusterID {
                 // The cluster that this very backup is made into, on the other nodes, minutes ago: this member joins it. One
                 // that has gone on since, or that this directory is of, is not to be gone back on.
-                let begun = (source.manifest?.revision ?? 0) + (options.bumpRevision ?? 0)
+                let begun = (reached ?? 0) + (options.bumpRevision ?? 0)
                 guard old.clusterID == seed.clusterID || revision > begun + 50_000 else { continue }
             } else if !theirs.isEmpty, !theirs.contains(status.header.clusterID) {
                 continue

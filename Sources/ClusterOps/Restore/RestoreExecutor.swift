@@ -101,6 +101,7 @@ struct RestoreExecutor {
             try Task.checkCancellation()
             let step = record.steps[journal.done]
             announce?(journal.done, step)
+            try surroundings.interrupt?(step, false)
             do {
                 let notes = try await perform(step.action, &report)
                 journal.notes = (journal.notes ?? []) + notes
@@ -109,6 +110,7 @@ struct RestoreExecutor {
                 try? writeJournal()
                 throw error
             }
+            try surroundings.interrupt?(step, true)
             journal.done += 1
             journal.lastProblem = nil
             try writeJournal()
@@ -132,7 +134,7 @@ struct RestoreExecutor {
     {
         switch action {
         case .fetch: try await fetch()
-        case .build: try await build()
+        case .build: journal.builtRevision = try await build()
         case .putBack:
             let notes = try await putBack()
             if !notes.isEmpty { journal.hasPutBack = true }
@@ -187,7 +189,8 @@ struct RestoreExecutor {
         }
     }
 
-    private func build() async throws {
+    /// The newest revision of what was made.
+    private func build() async throws -> Int64 {
         let record = record
         let progress = progress
         let keys = try record.options.keyFile.map { try SealingKeys(file: $0) }
@@ -195,10 +198,11 @@ struct RestoreExecutor {
         let request = DataDirectory.Request(
             cluster: seed, local: try seed.member(named: record.memberName),
             bumpRevision: record.options.bumpRevision)
-        try await cancellable { isCancelled in
+        return try await cancellable { isCancelled in
             try FileSystem.removeTree(record.newDirectory)
+            let made: DataDirectory.Result
             do {
-                _ = try DataDirectory.make(record.newDirectory, request) { path in
+                made = try DataDirectory.make(record.newDirectory, request) { path in
                     _ = try DatabaseBuilder.build(
                         record.source, to: path, keys: keys,
                         allowUnchecked: record.options.overrides.contains(.unchecked), isCancelled: isCancelled,
@@ -213,6 +217,7 @@ struct RestoreExecutor {
                 throw error
             }
             try AtomicFile.syncDirectory(FileSystem.parent(of: record.newDirectory))
+            return made.revision
         }
     }
 

@@ -22,6 +22,8 @@ package struct RestorePlan: Sendable {
         var ports: [UInt16]
         /// The node whose files the bundle holds; nil where that is not known.
         var bundleOf: String?
+        /// `revision`, or the newest that the log of changes brings back; what the plan says of it.
+        var reached: Int64?
     }
 
     let record: Record
@@ -45,6 +47,9 @@ package struct RestorePlan: Sendable {
             lines.append(
                 "  made \(manifest.created) of cluster \(manifest.cluster) (\(manifest.clusterID)), revision \(manifest.revision), \(manifest.totalKeys) keys, etcd \(manifest.etcdVersion)"
             )
+            if let events = record.source.events, !events.isEmpty, let reached = record.reached {
+                lines.append("  with its log of changes, up to revision \(reached)")
+            }
         }
         lines.append("  into \(record.options.dataDirectory), member \(record.memberName)")
         lines.append("  cluster \(record.initialCluster), token \(record.token)")
@@ -104,7 +109,9 @@ package struct RestorePlan: Sendable {
         for url in urls.split(separator: ",") {
             if let port = EtcdPresence.port(String(url)) { ports.insert(port) }
         }
-        var checks = RestoreChecks(options: options, source: source, old: old, seed: seed, ports: ports)
+        let reached = try await LogPreview.reach(source, keys: keys, destinations: destinations)
+        var checks = RestoreChecks(
+            options: options, source: source, old: old, seed: seed, ports: ports, reached: reached)
         try checks.directory()
         try checks.age()
         try checks.otherCluster()
@@ -117,10 +124,11 @@ package struct RestorePlan: Sendable {
         let record = Record(
             options: options, source: source,
             steps: steps(
-                options, source, aside: aside, members: seed.members.count, revision: source.manifest?.revision),
+                options, source, aside: aside, members: seed.members.count, revision: reached),
             memberName: name, initialCluster: cluster, token: token, revision: source.manifest?.revision,
             asideDirectory: aside, newDirectory: "\(directory).kops-new", fetchDirectory: fetch,
-            heldDirectory: held, ports: checks.isNodesOwn ? ports.sorted() : [], bundleOf: bundled["name"])
+            heldDirectory: held, ports: checks.isNodesOwn ? ports.sorted() : [], bundleOf: bundled["name"],
+            reached: reached)
         let notes = checks.notes + others(record, seed, source)
         return RestorePlan(record: record, notes: notes, destinations: destinations, clock: clock)
     }

@@ -57,4 +57,6 @@ struct RestoreJournal: Codable, Equatable {
     var hasPutBack: Bool?
     /// No majority of members was restored yet: nothing was proven that needs one.
     var waitsForOthers: Bool?
+    /// Newest revision in the directory that was made, the log of changes and the bump included.
+    var builtRevision: Int64?
 }

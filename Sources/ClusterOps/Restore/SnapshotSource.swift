@@ -23,6 +23,8 @@ struct SnapshotSource: Sendable, Codable, Equatable {
     /// Where a point in time was asked for: the log of changes beside the newest part, in order, and how far to follow it.
     var events: [Part]?
     var until: EventLimit?
+    /// There is a log of changes beside the newest part, asked for or not.
+    var hasLog: Bool?
     /// How it is named in plans and messages.
     var title: String
 
@@ -127,6 +129,7 @@ enum SnapshotSourceFinder {
             manifest.file(.bundle).map { part($0, manifest, place, fetchInto) }
         }
         var source = SnapshotSource(parts: parts, bundle: bundle, title: "\(entry.name) (\(place.location))")
+        source.hasLog = entry.eventSegments.isEmpty ? nil : true
         if let until {
             source.events = events(entry, place, fetchInto)
             source.until = until

@@ -29,12 +29,15 @@ enum StaticPod {
     }
 
     /// Processes whose program has that name.
-    static func processes(_ program: String, proc: String = "/proc") -> [Int] {
+    static func processes(
+        _ program: String, proc: String = "/proc", isOurs: ([String]) -> Bool = { _ in true }
+    ) -> [Int] {
         ((try? FileSystem.list(proc)) ?? []).compactMap { name in
-            guard let pid = Int(name), let line = try? FileSystem.read("\(proc)/\(name)/cmdline", maxBytes: 1 << 20),
-                let first = line.split(separator: 0).first
+            guard let pid = Int(name), let line = try? FileSystem.read("\(proc)/\(name)/cmdline", maxBytes: 1 << 20)
             else { return nil }
-            return FileSystem.name(of: String(decoding: first, as: UTF8.self)) == program ? pid : nil
+            let words = line.split(separator: 0).map { String(decoding: $0, as: UTF8.self) }
+            guard let first = words.first, FileSystem.name(of: first) == program, isOurs(words) else { return nil }
+            return pid
         }
     }
 }

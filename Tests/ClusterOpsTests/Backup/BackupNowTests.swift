@@ -115,4 +115,72 @@ func service(_ etcd: EtcdProcess, _ destinations: [any Destination], _ change: (
         #expect(try await place.list().isEmpty)
         try FileSystem.removeTree(etcd.directory)
     }
+
+    /// A sidecar of another machine that backs the same cluster up in the same second to the same store.
+    @Test func aNameThatSomeoneElseTookMeanwhileIsNotTakenAgain() async throws {
+        let etcd = try EtcdProcess()
+        defer { try? FileSystem.removeTree(etcd.directory) }
+        try await etcd.waitUntilServing()
+        try await fill(etcd, keys: 10)
+        let place = SharedStore(LocalDestination(name: "store", path: etcd.directory + "/store"))
+        let now = WallClock.system.nowMilliseconds()
+        let made = service(etcd, [place]) { $0.workDirectory = etcd.directory + "/work" }
+        let mine = BackupService(
+            options: made.options, etcd: made.etcd, destinations: [place], registry: MetricRegistry(),
+            logger: quietLogger(), clock: WallClock { now }, toolVersion: "test")
+        // It comes there after the places were looked at and before this one is brought there.
+        let name = "\(BackupName(cluster: "test", time: now, revision: 2))"
+        place.onList.withLock { $0 = { n in n == 2 ? "\(name).snapshot.gz" : nil } }
+        #expect(try await mine.backupNow(onDemand: true).manifest.name == name + "-2")
+        // And where it comes at the very same time, this one does not count what lies there as its own.
+        place.onList.withLock { $0 = { _ in nil } }
+        place.replacesManifests.withLock { $0 = true }
+        let error = await #expect(throws: BackupError(.destination, "")) { try await mine.backupNow(onDemand: true) }
+        #expect(error?.message.contains("at the same time") == true)
+        etcd.kill()
+    }
+}
+
+/// A store that others write to as well.
+private final class SharedStore: Destination {
+    let name: String
+    let location: String
+    private let behind: LocalDestination
+    private let lists = Lock(0)
+    /// With the number of the listing; a file that has come there by then.
+    let onList = Lock<@Sendable (Int) -> String?>({ _ in nil })
+    let replacesManifests = Lock(false)
+
+    init(_ behind: LocalDestination) {
+        self.behind = behind
+        name = behind.name
+        location = behind.location
+    }
+
+    func list() async throws -> [StoredFile] {
+        let number = lists.withLock {
+            $0 += 1
+            return $0
+        }
+        if let file = onList.withLock({ $0 })(number) {
+            try FileSystem.makeDirectories(behind.path)
+            try AtomicFile.write([1], to: behind.path + "/" + file)
+        }
+        return try await behind.list()
+    }
+
+    func put(file path: String, as name: String, progress: ByteProgress?) async throws {
+        try await behind.put(file: path, as: name, progress: progress)
+        if name.hasSuffix(".json"), replacesManifests.withLock({ $0 }) {
+            let text = try FileSystem.readText(behind.path + "/" + name)
+            try AtomicFile.write(Array((text + " ").utf8), to: behind.path + "/" + name)
+        }
+    }
+
+    func get(_ name: String, to path: String, progress: ByteProgress?) async throws {
+        try await behind.get(name, to: path, progress: progress)
+    }
+    func read(_ name: String, limit: Int) async throws -> [UInt8] { try await behind.read(name, limit: limit) }
+    func remove(_ name: String) async throws { try await behind.remove(name) }
+    func removeLeftovers(olderThan: Int64) async throws { try await behind.removeLeftovers(olderThan: olderThan) }
 }

@@ -107,11 +107,11 @@ import Testing
             found, to: target, keys: keys, allowUnchecked: false, isCancelled: { false }, progress: nil)
     }
 
-    /// Two segments of changes behind the backup.
+    /// Three segments of changes behind the backup, two of them in a pack.
     private func writeLog(_ base: BackupManifest, _ directory: String, _ keys: SealingKeys?) throws -> [String] {
         var names: [String] = []
         var position = try EventLogPosition(base: base)
-        for _ in 0..<2 {
+        for _ in 0..<3 {
             let writer = try EventSegmentWriter(
                 position, backup: base.name, directory: directory, recipients: keys?.recipients ?? [], now: 1000)
             for _ in 0..<3 {
@@ -125,6 +125,10 @@ import Testing
             position = finished.position
             names.append(finished.name)
         }
-        return names
+        let packer = EventPacker(directory: directory + "/kept", packing: EventPacking())
+        for name in names.prefix(2) { try packer.keep(directory + "/" + name, backup: base.name) }
+        let pack = try #require(try packer.pack(base.name, into: directory, all: true))
+        try FileSystem.removeTree(packer.directory)
+        return [FileSystem.name(of: pack), names[2]]
     }
 }

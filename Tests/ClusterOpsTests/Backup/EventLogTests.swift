@@ -184,4 +184,93 @@ import Testing
         await task.value
         #expect(asked.withLock { $0 } == 1)
     }
+
+    /// An etcd that went on after its backup, with the log of it beside the backup; stopped.
+    private func scene() async throws -> (etcd: EtcdProcess, place: LocalDestination, backup: BackupResult, end: Int64)
+    {
+        let etcd = try EtcdProcess(name: "cp1")
+        try await etcd.waitUntilServing()
+        try await fill(etcd, keys: 500)
+        let place = LocalDestination(name: "local", path: etcd.directory + "/backups")
+        let service = service(etcd, [place]) { $0.workDirectory = etcd.directory + "/work" }
+        let backup = try await service.backupNow(onDemand: false)
+        let registry = MetricRegistry()
+        let logger = EventLogger(
+            service: service, interval: 1000, registry: registry, packing: EventPacking(count: 2, grace: 0)
+        ) {}
+        let task = Task { await logger.run() }
+        let http = HTTPClient(name: "test")
+        defer { http.shutdown() }
+        let client = EtcdClient(endpoints: [etcd.endpoint], tls: TLSSettings(), http: http)
+        var random = SplitMix(11)
+        var end = backup.manifest.revision
+        // Until the log is in more than one file, a pack among them.
+        try await waitFor("a pack and a segment") {
+            end = try await change(client, 1, &random)
+            let names = try await place.list().map(\.name)
+            #expect(String(decoding: registry.expose(), as: UTF8.self).contains("kops_backup_log_following"))
+            return names.contains { $0.hasSuffix(".pack") }
+        }
+        try await waitFor("the log reaches \(end)") {
+            let source = try SnapshotSourceFinder.file(backup.path, until: EventLimit(time: .max))
+            return try EventLog.read(source.events ?? [], base: backup.manifest, limit: EventLimit(), keys: nil) { _ in
+            }
+            .revision >= end
+        }
+        task.cancel()
+        await task.value
+        // Nobody follows any more: an alert on it would fire for ever.
+        #expect(!String(decoding: registry.expose(), as: UTF8.self).contains("kops_backup_log_following"))
+        // A snapshot makes etcd write its database out.
+        let other = LocalDestination(name: "x", path: etcd.directory + "/x")
+        _ = try await ClusterOpsTests.service(etcd, [other]).backupNow(onDemand: true)
+        etcd.kill()
+        return (etcd, place, backup, end)
+    }
+
+    /// A backup is older than what is on disk only where its log does not reach as far either.
+    @Test func theLogCountsForABackupsAge() async throws {
+        let (etcd, place, backup, end) = try await scene()
+        defer { try? FileSystem.removeTree(etcd.directory) }
+        var options = RestoreOptions()
+        options.dataDirectory = etcd.dataDirectory
+        options.etcd.endpoints = []
+        options.setAside = true
+        let refusal = await #expect(throws: BackupError(.refused, "")) {
+            try await RestorePlan.make(options, destinations: [place])
+        }
+        #expect(refusal?.message.contains("--at latest") == true)
+        options.atTime = .max
+        let plan = try await RestorePlan.make(options, destinations: [place])
+        #expect(plan.describe().contains { $0.contains("log of changes, up to revision \(end)") })
+        // A point of the log before its end loses what came behind.
+        options.atTime = nil
+        options.atRevision = end - 1
+        await #expect(throws: BackupError(.refused, "")) { try await RestorePlan.make(options, destinations: [place]) }
+        options.atRevision = nil
+        options.atTime = backup.manifest.time
+        await #expect(throws: BackupError(.refused, "")) { try await RestorePlan.make(options, destinations: [place]) }
+        #expect(try await plan.execute().revision == end + 1_000_000_000)
+    }
+
+    @Test func aDrillReplaysTheLog() async throws {
+        let (etcd, place, backup, end) = try await scene()
+        defer { try? FileSystem.removeTree(etcd.directory) }
+        var drill = Drill(destinations: [place], workDirectory: etcd.directory + "/work")
+        let served = try await drill.run(backup.manifest.name)
+        // etcd's hash at the backup's own revision is the same, and it serves the log's last one.
+        #expect(served.served && served.hashCompared)
+        #expect(served.revision == end && served.logFiles > 0)
+        #expect(served.summary.contains("log of changes"))
+        drill.etcdProgram = "/no/such/etcd"
+        #expect(try await drill.run(backup.manifest.name).revision == end)
+        // A log with a hole fails the drill.
+        let first = try await place.list().map(\.name).filter { $0.contains(".events-") }
+        let pack = try #require(first.first { $0.hasSuffix(".pack") })
+        try FileSystem.removeFile(place.path + "/" + pack)
+        for name in first where name.contains(".events-00000001-") && name != pack {
+            try FileSystem.removeFile(place.path + "/" + name)
+        }
+        await #expect(throws: BackupError(.damaged, "")) { try await drill.run(backup.manifest.name) }
+    }
 }

@@ -58,7 +58,9 @@ def kubelet(node):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     parent = os.getppid()
     while os.getppid() == parent:
-        for name in sorted(os.listdir(directory)):
+        for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
+            if not name.endswith(".yaml"):
+                continue
             component = name.removesuffix(".yaml")
             old = running.get(component)
             if old and old.poll() is None or os.path.exists(f"{node}/control/no-start-{component}"):

@@ -25,6 +25,13 @@ struct EventLogMetrics: Sendable {
 
     func isFollowing(_ value: Bool) { following.set(value ? 1 : 0) }
 
+    /// Nobody follows any more: what was true last would be taken for the present.
+    func end() {
+        for name in ["following", "revision", "lag_revisions", "pending_bytes"] {
+            registry.remove("kops_backup_log_" + name)
+        }
+    }
+
     func follows(revision: Int64, lag: Int64) {
         self.revision.set(Double(revision))
         self.lag.set(Double(lag))

@@ -7,6 +7,7 @@ package import Platform
 /// ends by cancellation. docs/backup-and-restore.md, "Lose seconds, not hours".
 ///
 ///     etcd's watch → segment under a temporary name → (every few seconds) synced, renamed → each destination
+///                                                                     └→ many of them put together → each destination
 ///
 /// Bounded: a segment holds at most `maxSegmentBytes` before it is closed, and what destinations have not taken yet at most
 /// `maxPendingBytes`; beyond that the log of this backup ends, which is told, and the next backup begins a new one.
@@ -21,9 +22,19 @@ package final class EventLogger: Sendable {
     /// Asks for a backup, where the log cannot go on without one.
     let requestBackup: @Sendable () async -> Void
     private let directory: String
+    private let packer: EventPacker
 
-    package init(
+    package convenience init(
         service: BackupService, interval: Int64, registry: MetricRegistry,
+        requestBackup: @escaping @Sendable () async -> Void
+    ) {
+        self.init(
+            service: service, interval: interval, registry: registry, packing: EventPacking(),
+            requestBackup: requestBackup)
+    }
+
+    init(
+        service: BackupService, interval: Int64, registry: MetricRegistry, packing: EventPacking,
         requestBackup: @escaping @Sendable () async -> Void
     ) {
         self.service = service
@@ -31,6 +42,7 @@ package final class EventLogger: Sendable {
         self.requestBackup = requestBackup
         metrics = EventLogMetrics(registry)
         directory = service.options.workDirectory + "/event-log"
+        packer = EventPacker(directory: directory + "/kept", packing: packing)
     }
 
     /// Runs until the task is cancelled. Whatever fails is logged, counted and tried again.
@@ -70,7 +82,7 @@ package final class EventLogger: Sendable {
             }
             try? await Task.sleep(for: .milliseconds(min(interval, 5000)))
         }
-        metrics.isFollowing(false)
+        metrics.end()
     }
 
     /// The log cannot go on from where it stands.
@@ -84,12 +96,14 @@ package final class EventLogger: Sendable {
         var places: [any Destination]
     }
 
+    /// On the way, what packs stand for is removed.
     private func newestBackup() async throws -> Base? {
         var newest: Base?
         var last: (any Error)?
         for destination in service.destinations {
             do {
                 let entries = try await BackupCatalogue.read(destination, cluster: service.options.cluster)
+                try await sweep(entries, destination)
                 guard let entry = entries.last(where: { $0.isGood }), let manifest = entry.manifest else { continue }
                 if let found = newest, found.manifest.name == manifest.name {
                     newest?.places.append(destination)
@@ -110,6 +124,11 @@ package final class EventLogger: Sendable {
     private func follow(_ base: Base) async throws {
         let sealing = try SealingSetup(service.options.sealing)
         let position = try await self.position(base, sealing)
+        try packer.clear(keeping: base.manifest.name)
+        do { try await packer.adopt(base.places[0], backup: base.manifest.name) } catch {
+            // Only what is not here stays in pieces.
+            service.logger.info("segments stay as they are", metadata: ["error": "\(error)"])
+        }
         let state = SegmentBuilder(
             position, base: base.manifest, directory: directory, recipients: sealing.recipients,
             clock: service.clock)
@@ -165,6 +184,7 @@ package final class EventLogger: Sendable {
                 metrics.wrote(bytes: finished.bytes)
             }
             try await deliver(base)
+            try await pack(base)
             // Reading catalogues costs requests: at once after a backup of this process, else once a minute.
             let now = service.clock.nowMilliseconds()
             let made = service.newestMade.withLock { $0 }
@@ -176,6 +196,7 @@ package final class EventLogger: Sendable {
                 newer.manifest.clusterID == base.manifest.clusterID, state.written >= newer.manifest.revision
             {
                 // All up to the newer backup is in this log; the newer one's goes on from there.
+                try await pack(base, all: true)
                 try removePending(keeping: newer.manifest.name)
                 return
             }
@@ -188,34 +209,34 @@ package final class EventLogger: Sendable {
     private func position(_ base: Base, _ sealing: SealingSetup) async throws -> EventLogPosition {
         try removePending(keeping: base.manifest.name)
         let own = LocalDestination(name: "event-log", path: directory)
-        let waiting = try pending().compactMap { EventSegment.parse(file: $0, backup: base.manifest.name)?.number }
-            .max()
+        let waiting = try pending().compactMap { EventFile($0, backup: base.manifest.name)?.last }.max()
         if let saved = SavedPosition.load(directory), let position = saved.position(base.manifest),
             // A segment that is there already: the run before ended between the two.
             waiting.map({ $0 < position.number }) ?? true
         {
             return position
         }
-        var last: (place: any Destination, file: StoredFile, number: UInt64, hash: String)?
+        var last: (place: any Destination, file: StoredFile, name: EventFile)?
         for place in [own as any Destination] + base.places {
             for file in try await place.list() {
-                guard let (number, hash) = EventSegment.parse(file: file.name, backup: base.manifest.name) else {
-                    continue
-                }
-                if last.map({ $0.number < number }) ?? true { last = (place, file, number, hash) }
+                guard let name = EventFile(file.name, backup: base.manifest.name) else { continue }
+                if last.map({ $0.name.last < name.last }) ?? true { last = (place, file, name) }
             }
         }
         guard let last else { return try EventLogPosition(base: base.manifest) }
-        if StoredFile.isSealed(last.file.name), sealing.keys == nil {
+        if base.manifest.sealing != nil, sealing.keys == nil {
             throw NeedsBackup(why: "the log beside \(base.manifest.name) is sealed and its position is lost")
         }
         let copy = directory + "/.kops-last" + LocalDestination.partSuffix
         defer { unlink(copy) }
         try await last.place.get(last.file.name, to: copy, progress: nil)
         do {
-            let (header, end) = try EventSegment.read(copy, hash: last.hash, keys: sealing.keys) { _ in }
+            guard let piece = try last.name.pieces(copy).last else {
+                throw BackupError(.damaged, "\(last.file.name) is empty")
+            }
+            let (header, end) = try EventSegment.read(copy, piece, keys: sealing.keys) { _ in }
             return EventLogPosition(
-                clusterID: header.clusterID, number: last.number + 1, after: end.revision, previous: end.sha256)
+                clusterID: header.clusterID, number: last.name.last + 1, after: end.revision, previous: end.sha256)
         } catch let error as BackupError where error.code == .damaged {
             throw NeedsBackup(why: error.message)
         }
@@ -238,7 +259,7 @@ package final class EventLogger: Sendable {
     }
 
     private func removePending(keeping backup: String) throws {
-        for file in try pending() where EventSegment.parse(file: file, backup: backup) == nil {
+        for file in try pending() where EventFile(file, backup: backup) == nil {
             try FileSystem.removeFile(directory + "/" + file)
         }
     }
@@ -263,7 +284,7 @@ package final class EventLogger: Sendable {
                 }
             }
             if failed.isEmpty {
-                try FileSystem.removeFile(path)
+                try packer.keep(path, backup: base.manifest.name)
             } else {
                 size += try FileSystem.status(path)?.size ?? 0
             }
@@ -273,6 +294,29 @@ package final class EventLogger: Sendable {
             try removePending(keeping: "")
             throw NeedsBackup(
                 why: "destinations did not take the log for too long: \(failed.sorted().joined(separator: ", "))")
+        }
+    }
+
+    // MARK: packs
+
+    /// Puts small segments together where it pays and brings the pack to the destinations.
+    private func pack(_ base: Base, all: Bool = false) async throws {
+        let (packer, directory) = (packer, directory)
+        let made = try await cancellable {
+            try packer.pack(base.manifest.name, into: directory, all: all, isCancelled: $0)
+        }
+        if made != nil { try await deliver(base) }
+    }
+
+    /// One that fails is told, and tried again the next time.
+    private func sweep(_ entries: [BackupEntry], _ place: any Destination) async throws {
+        for entry in entries where !entry.packedSegments.isEmpty {
+            do { try await packer.sweep(entry, at: place, now: service.clock.nowMilliseconds()) } catch {
+                if Task.isCancelled { throw CancellationError() }
+                service.logger.info(
+                    "packed segments stay", metadata: ["destination": "\(place.name)", "error": "\(error)"])
+                return
+            }
         }
     }
 }

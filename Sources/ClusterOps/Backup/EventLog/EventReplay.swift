@@ -7,6 +7,10 @@ struct EventLimit: Sendable, Codable, Equatable {
     var time: Int64?
     /// Inclusive.
     var revision: Int64?
+
+    func excludes(_ record: EventSegment.Record) -> Bool {
+        time.map { record.time > $0 } ?? false || revision.map { record.revision > $0 } ?? false
+    }
 }
 
 /// What following a log showed.
@@ -22,55 +26,55 @@ struct EventLogSummary: Sendable, Equatable {
 
 /// Reads the segments beside a backup in order, proving that none is missing, changed, or of another backup.
 enum EventLog {
-    /// `segments` are local files, in order; `base` the manifest of the backup they lie beside.
+    /// `files` are here, in order; `base` is the manifest of the backup they lie beside.
     static func read(
-        _ segments: [SnapshotSource.Part], base: BackupManifest, limit: EventLimit, keys: SealingKeys?,
+        _ files: [SnapshotSource.Part], base: BackupManifest, limit: EventLimit, keys: SealingKeys?,
         isCancelled: () -> Bool = { false }, body: (EventSegment.Record) throws -> Void
     ) throws -> EventLogSummary {
         var summary = EventLogSummary()
         summary.revision = base.revision
         var previous = base.databaseSHA256
         var covered = base.revision
-        for (i, segment) in segments.enumerated() {
+        var wanted: UInt64 = 1
+        for part in files {
             if summary.stopped { break }
-            let wanted = UInt64(i + 1)
-            guard let named = EventSegment.parse(file: segment.file, backup: base.name), named.number == wanted else {
+            guard let file = EventFile(part.file, backup: base.name), file.first == wanted else {
                 throw BackupError(
-                    .damaged,
-                    "the log beside \(base.name) has a gap: segment \(wanted) is missing before \(segment.file)")
+                    .damaged, "the log beside \(base.name) has a gap: segment \(wanted) is missing before \(part.file)")
             }
-            let (header, end) = try EventSegment.read(
-                segment.path, hash: named.hash, keys: keys, isCancelled: isCancelled
-            ) { record in
-                if summary.stopped { return }
-                if let time = limit.time, record.time > time {
-                    summary.stopped = true
-                    return
+            for piece in try file.pieces(part.path, isCancelled: isCancelled) {
+                if summary.stopped { break }
+                let (header, end) = try EventSegment.read(
+                    part.path, piece, keys: keys, isCancelled: isCancelled
+                ) { record in
+                    if summary.stopped { return }
+                    if limit.excludes(record) {
+                        summary.stopped = true
+                        return
+                    }
+                    try body(record)
+                    summary.records += 1
+                    summary.revision = record.revision
+                    summary.time = record.time
                 }
-                if let revision = limit.revision, record.revision > revision {
-                    summary.stopped = true
-                    return
+                guard header.number == wanted, hexadecimal(header.previous) == previous,
+                    hex16(header.clusterID) == base.clusterID
+                else {
+                    throw BackupError(
+                        .damaged,
+                        "\(part.path) is not what follows there in the log of \(base.name): files were swapped")
                 }
-                try body(record)
-                summary.records += 1
-                summary.revision = record.revision
-                summary.time = record.time
+                // The records of a segment that was stopped in are not all counted, so that its own end says where the next
+                // begins.
+                guard header.after == covered else {
+                    throw BackupError(.damaged, "\(part.path): changes are missing before it")
+                }
+                covered = end.revision
+                if !summary.stopped { summary.revision = max(summary.revision, end.revision) }
+                previous = hexadecimal(end.sha256)
+                summary.segments += 1
+                wanted += 1
             }
-            guard header.number == wanted, hexadecimal(header.previous) == previous,
-                hex16(header.clusterID) == base.clusterID
-            else {
-                throw BackupError(
-                    .damaged, "\(segment.path) is not what follows there in the log of \(base.name): files were swapped"
-                )
-            }
-            // The records of a segment that was stopped in are not all counted, so that its own end says where the next begins.
-            guard header.after == covered else {
-                throw BackupError(.damaged, "\(segment.path): changes are missing before it")
-            }
-            covered = end.revision
-            if !summary.stopped { summary.revision = max(summary.revision, end.revision) }
-            previous = hexadecimal(end.sha256)
-            summary.segments += 1
         }
         return summary
     }

@@ -51,25 +51,16 @@ enum EventSegment {
     /// `sha256` is that of the file as it lies there; its first half stands in the name, so that no byte of the file can change
     /// unseen although no manifest names it.
     static func fileName(_ backup: String, _ number: UInt64, sha256: [UInt8], sealed: Bool) -> String {
-        let digits = String(number)
-        let padded = String(repeating: "0", count: max(0, 8 - digits.utf8.count)) + digits
-        return "\(backup).events-\(padded)-\(hexadecimal(sha256.prefix(hashBytes))).log.gz"
+        "\(backup).events-\(digits(number))-\(hexadecimal(sha256.prefix(hashBytes))).log.gz"
             + (sealed ? SealedFile.suffix : "")
     }
 
-    static let hashBytes = 16
-
-    /// Number and hash in a segment's file name; nil for other files.
-    static func parse(file: String, backup: String) -> (number: UInt64, hash: String)? {
-        let prefix = "\(backup).events-"
-        guard file.hasPrefix(prefix) else { return nil }
-        let rest = file.dropFirst(prefix.count)
-        guard let dot = rest.firstIndex(of: "."), ["log.gz", "log.gz.sealed"].contains(rest[rest.index(after: dot)...])
-        else { return nil }
-        let parts = rest[..<dot].split(separator: "-", omittingEmptySubsequences: false)
-        guard parts.count == 2, let number = UInt64(parts[0]), parts[1].utf8.count == hashBytes * 2 else { return nil }
-        return (number, String(parts[1]))
+    static func digits(_ number: UInt64) -> String {
+        let digits = String(number)
+        return String(repeating: "0", count: max(0, 8 - digits.utf8.count)) + digits
     }
+
+    static let hashBytes = 16
 
     static func encode(_ record: Record) -> [UInt8] {
         var body = littleEndian(UInt64(record.revision), 8) + littleEndian(UInt64(record.time), 8)
@@ -88,14 +79,13 @@ enum EventSegment {
             + littleEndian(records, 8)
     }
 
-    /// Reads a segment to its end, handing each record to `body`. Throws where a byte of it is not what it was; `hash` is the
-    /// one in its name.
+    /// Reads a segment to its end, handing each record to `body`. Throws where a byte of it is not what it was.
     static func read(
-        _ path: String, hash: String, keys: SealingKeys?, isCancelled: () -> Bool = { false },
+        _ path: String, _ part: EventPiece, keys: SealingKeys?, isCancelled: () -> Bool = { false },
         body: (Record) throws -> Void
     ) throws -> (header: Header, end: End) {
         let damaged = BackupError(.damaged, "\(path): the log of changes is damaged or cut off")
-        let file = try StoredFileReader(path, keys: keys)
+        let file = try StoredFileReader(path, keys: keys, range: part.range)
         let digest = Digest(.sha256)
         var piece = UnsafeRawBufferPointer(start: nil, count: 0)
         func take(_ count: Int, hashed: Bool = true) throws -> [UInt8] {
@@ -152,7 +142,7 @@ enum EventSegment {
             revision: try signed(tail, 0), time: try signed(tail, 8), records: littleEndianNumber(tail, 16, 8),
             sha256: sha256)
         guard sha256 == computed, piece.isEmpty, end.revision >= revision, end.records == records,
-            hexadecimal(file.finishHash().prefix(hashBytes)) == hash
+            hexadecimal(file.finishHash().prefix(hashBytes)) == part.hash
         else { throw damaged }
         return (header, end)
     }

@@ -24,20 +24,25 @@ final class StoredFileReader: ByteSource {
     private var started = false
     /// Bytes that were read to see what the stream is.
     private var head: [UInt8] = []
+    /// Bytes of the file that are left to read.
+    private var left: Int64
     private lazy var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 256 << 10, alignment: 64)
 
-    /// `opensNothing` gives the bytes as they lie there.
-    init(_ path: String, keys: SealingKeys?, opensNothing: Bool = false) throws {
+    /// `opensNothing` gives the bytes as they lie there. With a `range` these bytes of the file are taken for all of it.
+    init(_ path: String, keys: SealingKeys?, opensNothing: Bool = false, range: Range<Int64>? = nil) throws {
         self.path = path
         self.opensNothing = opensNothing
         self.keys = keys
         fd = open(path, O_RDONLY | O_CLOEXEC)
         guard fd >= 0 else { throw FileError("read", path) }
-        fileSize = Int64(lseek(fd, 0, SEEK_END))
-        lseek(fd, 0, SEEK_SET)
+        let size = Int64(lseek(fd, 0, SEEK_END))
+        let from = min(size, range?.lowerBound ?? 0)
+        fileSize = min(size, range?.upperBound ?? size) - from
+        left = range == nil ? .max : fileSize
+        lseek(fd, off_t(from), SEEK_SET)
         posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL)
         var magic = [UInt8](repeating: 0, count: SealedFile.magic.count)
-        let n = pread(fd, &magic, magic.count, 0)
+        let n = pread(fd, &magic, magic.count, off_t(from))
         isSealed = StoredFile.isSealed(path) || (n == magic.count && magic == SealedFile.magic)
     }
 
@@ -105,13 +110,14 @@ final class StoredFileReader: ByteSource {
 
     private func raw(_ buffer: UnsafeMutableRawBufferPointer) throws -> Int {
         while true {
-            let n = read(fd, buffer.baseAddress, buffer.count)
+            let n = read(fd, buffer.baseAddress, Int(min(Int64(buffer.count), left)))
             if n < 0 {
                 if errno == EINTR { continue }
                 throw FileError("read", path)
             }
             digest.update(UnsafeRawBufferPointer(rebasing: buffer[..<n]))
             fileBytes += Int64(n)
+            if left != .max { left -= Int64(n) }
             return n
         }
     }

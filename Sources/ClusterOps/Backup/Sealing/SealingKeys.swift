@@ -1,3 +1,4 @@
+import Glibc
 import Platform
 
 /// A public key that backups are sealed to: `kops-recipient-<64 hexadecimal digits>-<8 of check>`.
@@ -37,15 +38,30 @@ package struct SealingKeys: Sendable {
 
     static let prefix = "kops-secret-key-"
 
-    /// Reads the lines of a key file; those that begin with `#` and empty ones do not count.
-    package init(file: String) throws {
-        self.file = file
-        let text: String
+    /// Stands for standard input in place of a file: the key then need not lie anywhere.
+    package static let standardInput = "-"
+    private static let fromInput = Lock<String?>(nil)
+
+    /// The text of a key file. Standard input is read once and remembered while the process lives.
+    static func text(of file: String) throws -> String {
         do {
-            text = try FileSystem.readText(file, maxBytes: 1 << 20)
+            guard file == standardInput else { return try FileSystem.readText(file, maxBytes: 1 << 20) }
+            return try fromInput.withLock { known in
+                if let known { return known }
+                // Not /dev/stdin: it cannot be opened where the input is a socket.
+                let text = String(decoding: try FileSystem.read(STDIN_FILENO, maxBytes: 1 << 20), as: UTF8.self)
+                known = text
+                return text
+            }
         } catch {
             throw BackupError(.key, "the key that opens backups cannot be had: \(error)")
         }
+    }
+
+    /// Reads the lines of a key file; those that begin with `#` and empty ones do not count.
+    package init(file: String) throws {
+        self.file = file == SealingKeys.standardInput ? "standard input" : file
+        let text = try SealingKeys.text(of: file)
         var identities: [Identity] = []
         for (number, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
             let line = trim(line)
