@@ -102,7 +102,7 @@ let package = Package(
             name: "promql-probe", dependencies: ["MetricModel", "PromQL"], path: "Tests/PromQLProbe",
             swiftSettings: strict),
 
-        .testTarget(name: "MetricModelTests", dependencies: ["MetricModel"], swiftSettings: strict),
+        .testTarget(name: "MetricModelTests", dependencies: ["MetricModel", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "PlatformTests", dependencies: ["Platform"], swiftSettings: strict),
         .testTarget(name: "PromQLTests", dependencies: ["PromQL", "MetricModel"], swiftSettings: strict),
         .testTarget(

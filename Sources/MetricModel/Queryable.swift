@@ -1,5 +1,11 @@
 import Synchronization
 
+#if canImport(Glibc)
+    import Glibc
+#else
+    import Musl
+#endif
+
 /// Why a query was stopped before its end.
 package enum QueryStop: Error, Equatable, Sendable {
     case cancelled
@@ -8,7 +14,7 @@ package enum QueryStop: Error, Equatable, Sendable {
 }
 
 /// One query's limits, shared by everything that works for it. Thread-safe.
-package final class QueryControl: Sendable {
+package final class QueryControl: @unchecked Sendable {
     /// Calls the body with 0..<n, on several threads at once, and returns when all calls have.
     package typealias Parallel = @Sendable (_ n: Int, _ body: @escaping @Sendable (Int) -> Void) -> Void
 
@@ -18,12 +24,21 @@ package final class QueryControl: Sendable {
     private let deadline: ContinuousClock.Instant?
     private let cancelled = Atomic<Bool>(false)
     private let samples = Atomic<Int>(0)
+    // Unchecked: `notes` is touched only while `mutex` is held; all else is constant or atomic.
+    private var notes: [String] = []
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
 
     /// `timeout` counts from now; nil means none.
     package init(maxSamples: Int = 50_000_000, timeout: Duration? = nil, parallel: Parallel? = nil) {
         self.maxSamples = maxSamples
         self.parallel = parallel
         deadline = timeout.map { ContinuousClock.now + $0 }
+        pthread_mutex_init(mutex, nil)
+    }
+
+    deinit {
+        pthread_mutex_destroy(mutex)
+        mutex.deallocate()
     }
 
     package func cancel() { cancelled.store(true, ordering: .relaxed) }
@@ -38,6 +53,19 @@ package final class QueryControl: Sendable {
     package func charge(_ n: Int) throws(QueryStop) {
         let after = samples.wrappingAdd(n, ordering: .relaxed).newValue
         if after > maxSamples { throw .tooManySamples(limit: maxSamples) }
+    }
+
+    /// Notes that the answer may be incomplete, for the one who asked. At most 20 different ones are kept.
+    package func warn(_ text: String) {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        if notes.count < 20, !notes.contains(text) { notes.append(text) }
+    }
+
+    package var warnings: [String] {
+        pthread_mutex_lock(mutex)
+        defer { pthread_mutex_unlock(mutex) }
+        return notes
     }
 
     package var samplesHeld: Int { samples.load(ordering: .relaxed) }

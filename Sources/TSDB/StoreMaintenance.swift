@@ -77,6 +77,22 @@ extension Store {
         return stats
     }
 
+    /// The first millisecond that the files' chunks cover; nil while there are none. Reads an index of one file.
+    package func oldestTime() -> Int64? {
+        for partition in partitions {
+            let oldest = try? partition.read { file in
+                var oldest: Int64?
+                try file.run("SELECT min(start) FROM chunk") { row in
+                    oldest = row.isNull(0) ? nil : row.int(0)
+                    return false
+                }
+                return oldest
+            }
+            if let oldest = oldest ?? nil { return oldest }
+        }
+        return nil
+    }
+
     /// Reads everything there is and tells what is wrong: SQLite's own check, every checksum, every chunk, the index.
     package func check() -> [StoreFinding] {
         var findings: [StoreFinding] = []

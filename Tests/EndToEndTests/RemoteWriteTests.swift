@@ -25,6 +25,20 @@ private final class Pair {
     var other: String { "http://127.0.0.1:\(ports[1])" }
 
     func startSidecar(_ extra: String, storage: String = "engine: sqlite") async throws {
+        try configure(extra, storage)
+        sidecar = try Program([binary, "run", "--config", directory + "/kops.yaml"], log: directory + "/sidecar.log")
+        try await until("the sidecar is ready: \(sidecar?.text ?? "")") {
+            (try? await self.status(self.own + "/-/ready")) == 200
+        }
+    }
+
+    func reload(_ extra: String) async throws {
+        try configure(extra, "engine: sqlite")
+        let answer = try await http.send(HTTPRequest("POST", own + "/-/reload"))
+        guard answer.status == 200 else { throw TestProblem(answer.bodyText) }
+    }
+
+    private func configure(_ extra: String, _ storage: String) throws {
         let config = """
             global: {scrape_interval: 1s, scrape_timeout: 1s, external_labels: {cluster: pair}}
             scrape_configs:
@@ -36,10 +50,6 @@ private final class Pair {
             \(extra)
             """
         try AtomicFile.write(Array(config.utf8), to: directory + "/kops.yaml")
-        sidecar = try Program([binary, "run", "--config", directory + "/kops.yaml"], log: directory + "/sidecar.log")
-        try await until("the sidecar is ready: \(sidecar?.text ?? "")") {
-            (try? await self.status(self.own + "/-/ready")) == 200
-        }
     }
 
     func startPrometheus(_ config: String = "global: {external_labels: {from: prometheus}}\n") async throws {
@@ -160,6 +170,52 @@ private final class Pair {
         let stored = try await pair.samples(pair.own, selector, at: end)
         #expect(stored.count > 10)
         #expect(try await pair.samples(pair.other, selector, at: end) == stored)
+        pair.sidecar?.stop()
+    }
+
+    /// The sidecar reads what a Prometheus stores: the same samples, merged with its own; who does not answer is a warning.
+    @Test(.enabled(if: isInstalled("prometheus"), "needs the Debian package prometheus"), .timeLimit(.minutes(2)))
+    func readsFromAPrometheus() async throws {
+        let pair = try Pair()
+        try await pair.startPrometheus(
+            """
+            global: {scrape_interval: 1s, external_labels: {cluster: pair}}
+            scrape_configs: [{job_name: theirs, static_configs: [{targets: ["127.0.0.1:\(pair.ports[1])"]}]}]
+            """)
+        func read(_ keys: String) -> String {
+            "remote_read: [{name: theirs, url: \"\(pair.other)/api/v1/read\", \(keys)}]"
+        }
+        try await pair.startSidecar(read("read_recent: true, required_matchers: {job: theirs}"))
+        try await until("some samples of both") {
+            let theirs = try await pair.samples(pair.other, "up", at: pair.now).count
+            let own = try await pair.samples(pair.own, #"up{job="self"}"#, at: pair.now).count
+            return theirs > 4 && own > 2
+        }
+        let end = pair.now - 1
+        let selector = #"{__name__=~"up|scrape_duration_seconds|process_.*|go_memstats_.*",job="theirs"}"#
+        let stored = try await pair.samples(pair.other, selector, at: end)
+        #expect(stored.count > 50)
+        #expect(try await pair.samples(pair.own, selector, at: end) == stored)
+        #expect(try await pair.samples(pair.own, "up", at: end).keys.allSatisfy { $0.contains("job=self") })
+        // Without the required matcher both are there.
+        try await pair.reload(read("read_recent: true"))
+        let both = Set(
+            try await pair.samples(pair.own, "up", at: end).keys.compactMap { $0.split(separator: " ").first })
+        #expect(both.count == 2, "\(both)")
+        // What is newer than the first local sample is not asked for.
+        try await pair.reload(read("read_recent: false"))
+        #expect(
+            try await pair.samples(pair.own, #"up{job="theirs"}"#, at: end + 60).allSatisfy { key, _ in
+                (key.split(separator: " ").last.flatMap { Double($0) } ?? 0) <= Double(end)
+            })
+        // Nobody there: an answer all the same, with a warning that names who is missing.
+        try await pair.reload(read("read_recent: true"))
+        pair.prometheus?.stop(SIGKILL)
+        let answer = try await pair.http.send(HTTPRequest("GET", pair.own + "/api/v1/query?query=up"))
+        #expect(answer.status == 200 && answer.bodyText.contains(#""warnings":["remote_read theirs: "#))
+        #expect(answer.bodyText.contains(#""job":"self""#), "\(answer.bodyText)")
+        let metrics = try await pair.http.send(HTTPRequest("GET", pair.own + "/metrics")).bodyText
+        #expect(metrics.contains("prometheus_remote_storage_read_queries_total{remote_name=\"theirs\""))
         pair.sidecar?.stop()
     }
 

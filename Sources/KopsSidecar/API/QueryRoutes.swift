@@ -47,7 +47,7 @@ package struct QueryRoutes: Sendable {
             let began = monotonicNanoseconds()
             let result = try engine.instant(
                 expr, at: time, source: source, control: control, lookback: lookback, text: text)
-            return (result, began, monotonicNanoseconds())
+            return (result.warned(control.warnings), began, monotonicNanoseconds())
         }
         observe(nanoseconds: result.2 - result.1)
         let timings = QueryTimings(started: started, parsed: parsed, began: result.1, ended: result.2)
@@ -90,7 +90,7 @@ package struct QueryRoutes: Sendable {
             let result = try engine.range(
                 expr, from: from, through: through, step: step, source: source, control: control, lookback: lookback,
                 text: text)
-            return (result, began, monotonicNanoseconds())
+            return (result.warned(control.warnings), began, monotonicNanoseconds())
         }
         observe(nanoseconds: result.2 - result.1)
         let timings = QueryTimings(started: started, parsed: parsed, began: result.1, ended: result.2)
@@ -140,6 +140,16 @@ package struct QueryRoutes: Sendable {
             throw .parameter("lookback_delta", "cannot parse \(quoteLabelValue(text)) to a valid duration")
         }
         return milliseconds > 0 ? milliseconds : nil
+    }
+}
+
+extension QueryResult {
+    /// With what the source had to say of its completeness.
+    fileprivate func warned(_ notes: [String]) -> QueryResult {
+        if notes.isEmpty { return self }
+        var result = self
+        result.warnings += notes
+        return result
     }
 }
 

@@ -22,18 +22,7 @@ private func decodeRemoteWrite(_ section: ConfigSection, _ warnings: inout [Stri
     }
     var config = RemoteWriteConfig(url: url, name: section.string("name"))
     config.timeout = section.duration("remote_timeout") ?? config.timeout
-    for (name, value) in section.stringMap("headers") ?? [] {
-        var header = HTTPClientConfig.Header(name: name)
-        header.values = [value]
-        let reserved = [
-            "authorization", "host", "content-encoding", "content-length", "content-type", "user-agent", "connection",
-            "x-prometheus-remote-write-version",
-        ]
-        if reserved.contains(name.lowercased()), let at = section.node("headers") {
-            section.issues.add(at, "\(at.path): \(name) is set by the sender and cannot be set here")
-        }
-        config.headers.append(header)
-    }
+    config.headers = decodeRemoteHeaders(section)
     config.relabel = decodeRelabelConfigs(section.sections("write_relabel_configs"))
     config.client = decodeHTTPClientConfig(section)
     decodeQueue(section.section("queue_config"), &config.queue)

@@ -44,6 +44,7 @@ package struct SidecarConfig: Sendable {
     /// External Alertmanagers that get every alert too.
     package var alerting: AlertingConfig?
     package var remoteWrite: [RemoteWriteConfig] = []
+    package var remoteRead: [RemoteReadConfig] = []
     /// The file's YAML, secrets replaced.
     package var redacted = ""
     /// What is allowed and yet may be a mistake, such as a pattern that no file matches.
@@ -122,6 +123,10 @@ extension SidecarConfig {
         certificates = decodeCertificatesConfig(root.section("certificates"))
         decodeRuleFiles(root, issues)
         remoteWrite = decodeRemoteWrite(root.sections("remote_write"), warnings: &warnings)
+        remoteRead = decodeRemoteRead(root.sections("remote_read"))
+        if !remoteRead.isEmpty, storage.engine == .remote, let at = root.node("remote_read") {
+            issues.add(at, "remote_read stands beside the local store; with storage.engine remote that engine is asked")
+        }
         decodeNotificationSections(root, issues)
         alerting = decodeAlertingConfig(root.section("alerting"))
         jobs = decodeJobsConfig(root.section("jobs"))
@@ -133,7 +138,6 @@ extension SidecarConfig {
     }
 
     private static let unsupported = [
-        ("remote_read", "queries read the local store in this version"),
         ("tracing", "this program sends no traces"),
         ("otlp", "metrics are taken by scraping"),
     ]

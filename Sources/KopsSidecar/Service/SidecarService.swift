@@ -68,6 +68,7 @@ package final class SidecarService: Sendable {
     private let certificates: CertificateParts
     private let reloads = AsyncLock()
     let access: WebAccess
+    private let querySource: QuerySource
 
     /// Loads the configuration and opens the store. Nothing is scraped or listened on before `run`.
     package init(_ options: RunOptions, makeLogger: (LogConfig) -> Logger) throws {
@@ -153,8 +154,10 @@ package final class SidecarService: Sendable {
                 clock: clock, metrics: metrics, log: log, ownMetrics: { metrics.expose() },
                 userAgent: "kops-sidecar/\(productVersion)"))
         let remoteEngine = makeRemoteEngine(config, client: http, clock: clock)
+        let querySource = QuerySource(config, store: store, client: http, clock: clock, metrics: metrics)
+        self.querySource = querySource
         var ruleEnvironment = RuleEnvironment(
-            engine: engine, source: remoteEngine ?? store, appender: store,
+            engine: engine, source: remoteEngine ?? querySource.source, appender: store,
             notify: { outlets.send($0) }, clock: clock, metrics: metrics, log: log)
         if let remoteEngine { ruleEnvironment.evaluate = { try remoteEngine.evaluate($0, at: $1) } }
         rules = RuleManager(ruleEnvironment)
@@ -216,6 +219,9 @@ package final class SidecarService: Sendable {
         upgrade.apply(config)
         certificates.apply(config.certificates)
         access.apply(config.http)
+        if let note = querySource.apply(config) {
+            log.warning("configuration", metadata: ["finding": "\(note)"])
+        }
         audit.apply(retention: config.audit.retention, sinks: makeAuditSinks(config, client: notifier))
         let all: [[Job]] = [
             try backupJobs(backup, config.backup), try etcdJobs(config.etcd), upgradeJobs(config),
@@ -406,7 +412,7 @@ package final class SidecarService: Sendable {
 
     private func makeRoutes(_ config: SidecarConfig) -> [Route] {
         let backend = QueryBackend(
-            engine: engine, source: remoteEngine ?? store, clock: clock, metrics: metrics, pool: queries)
+            engine: engine, source: remoteEngine ?? querySource.source, clock: clock, metrics: metrics, pool: queries)
         let status = StatusInformation(
             startedAt: clock.nowMilliseconds(),
             clusterName: { [current] in current.withLock { $0.config.cluster.name } },
@@ -429,7 +435,9 @@ package final class SidecarService: Sendable {
             )
             .routes
             + RemoteReadRoutes(
-                backend, externalLabels: { [current] in current.withLock { $0.config.global.externalLabels } }
+                QueryBackend(
+                    engine: engine, source: remoteEngine ?? store, clock: clock, metrics: metrics, pool: queries),
+                externalLabels: { [current] in current.withLock { $0.config.global.externalLabels } }
             )
             .routes
             + TargetRoutes { [scraper] in scraper.targets() }.routes

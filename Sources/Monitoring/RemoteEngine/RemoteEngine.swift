@@ -1,5 +1,4 @@
 import FoundationEssentials
-import Glibc
 package import MetricModel
 package import Platform
 package import PromQL
@@ -198,53 +197,5 @@ package final class RemoteEngine: Queryable {
         }
 
         var data: Body
-    }
-}
-
-/// Runs asynchronous work and blocks the calling thread, which is one of a worker pool's, until it is done.
-private func waitFor<R: Sendable>(_ body: @escaping @Sendable () async throws -> R) throws -> R {
-    let outcome = Outcome<R>()
-    Task { outcome.set(await Result { try await body() }) }
-    return try outcome.wait().get()
-}
-
-extension Result where Failure == any Error {
-    fileprivate init(_ body: () async throws -> Success) async {
-        do { self = .success(try await body()) } catch { self = .failure(error) }
-    }
-}
-
-private final class Outcome<R: Sendable>: @unchecked Sendable {
-    // Unchecked: `result` is touched only while `mutex` is held.
-    private var result: Result<R, any Error>?
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let ready = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-
-    init() {
-        pthread_mutex_init(mutex, nil)
-        pthread_cond_init(ready, nil)
-    }
-
-    deinit {
-        pthread_mutex_destroy(mutex)
-        pthread_cond_destroy(ready)
-        mutex.deallocate()
-        ready.deallocate()
-    }
-
-    func set(_ value: Result<R, any Error>) {
-        pthread_mutex_lock(mutex)
-        result = value
-        pthread_cond_signal(ready)
-        pthread_mutex_unlock(mutex)
-    }
-
-    func wait() -> Result<R, any Error> {
-        pthread_mutex_lock(mutex)
-        defer { pthread_mutex_unlock(mutex) }
-        while true {
-            if let result { return result }
-            pthread_cond_wait(ready, mutex)
-        }
     }
 }
