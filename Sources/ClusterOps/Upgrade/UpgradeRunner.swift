@@ -52,6 +52,11 @@ package struct UpgradeRunner: Sendable {
             }
             tick()
             while true {
+                // Before another node's turn begins, not some time after.
+                if let request = journal.takeRequest() {
+                    machine.ask(request, at: context.pacing.now())
+                    try write()
+                }
                 if machine.run.state == .aborting, busy.isEmpty {
                     try await takeBackCordons(machine.run)
                     machine.aborted(at: context.pacing.now())
@@ -99,7 +104,6 @@ package struct UpgradeRunner: Sendable {
                     }
                 case .cancelled: throw CancellationError()
                 case .tick:
-                    if let request = journal.takeRequest() { machine.ask(request, at: now) }
                     for (index, text) in notes.withLock({ $0 }) where busy.contains(index) {
                         machine.note(index, text, at: now)
                     }

@@ -27,6 +27,8 @@ struct UpgradeSteps: Sendable {
     /// A word on what was done; empty where there is nothing to add.
     func perform(_ step: UpgradeRun.Step) async throws -> String {
         if visit.position == 0 || visit.attempts > 1, !visit.node.isEmpty { try await checkNodeIsThere() }
+        // One node down is enough: before another's turn, those that had theirs must stand.
+        if visit.position == 0, visit.kind != .cluster { try await checkUpgradedStand() }
         switch step {
         case .snapshotHook: return try await hook(options.snapshotHook)
         case .beforeHook: return try await hook(options.beforeNode)
@@ -53,6 +55,19 @@ struct UpgradeSteps: Sendable {
             try await context.cluster.node(visit.node)
         }
         if node == nil { throw UpgradeError(.nodeGone, "the node is no longer in the cluster") }
+    }
+
+    private func checkUpgradedStand() async throws {
+        let upgraded = Set(run.visits.filter { $0.status == .done && $0.node != visit.node }.map(\.node))
+        guard !upgraded.isEmpty else { return }
+        try await context.wait(options.healthTimeout, tell) {
+            let nodes = try await context.patiently(tell) { () async throws(ClusterCallError) in
+                try await context.cluster.nodes()
+            }
+            return nodes.first { upgraded.contains($0.name) && !$0.isReady }.map {
+                "node \($0.name), whose turn is over, is no longer Ready: \($0.readyMessage)"
+            }
+        }
     }
 
     // MARK: Packages
@@ -346,6 +361,7 @@ struct UpgradeSteps: Sendable {
     }
 
     private func proveCluster() async throws -> String {
+        try await checkUpgradedStand()
         let nodes = try await context.patiently(tell) { () async throws(ClusterCallError) in
             try await context.cluster.nodes()
         }

@@ -52,6 +52,14 @@ final class SimulatedFleet: Sendable, UpgradeCluster {
         var kubeadmFailures = 0
         /// The API goes away for that long whenever a command or call of this kind begins.
         var outageAtStep: (text: String, milliseconds: Int64)?
+        /// Those who wait until something was done.
+        var waiting: [(entry: String, continuation: CheckedContinuation<Void, Never>)] = []
+
+        mutating func logged(_ entry: String) {
+            log.append(entry)
+            for waiter in waiting where entry.hasPrefix(waiter.entry) { waiter.continuation.resume() }
+            waiting.removeAll { entry.hasPrefix($0.entry) }
+        }
     }
 
     let time: SimulatedTime
@@ -97,6 +105,19 @@ final class SimulatedFleet: Sendable, UpgradeCluster {
                 body(&machine)
                 machine.resourceVersion += 1
                 state.machines[name] = machine
+            }
+        }
+    }
+
+    /// Returns as soon as something that begins with this was done, in the same moment of the simulated time.
+    func done(_ entry: String) async {
+        await withCheckedContinuation { continuation in
+            state.withLock { state in
+                if state.log.contains(where: { $0.hasPrefix(entry) }) {
+                    continuation.resume()
+                } else {
+                    state.waiting.append((entry, continuation))
+                }
             }
         }
     }
@@ -257,7 +278,7 @@ final class SimulatedFleet: Sendable, UpgradeCluster {
             machine.isUnschedulable = isOn
             machine.annotation = run
             state.machines[node.name] = machine
-            state.log.append("\(node.name) \(isOn ? "cordon" : "uncordon")")
+            state.logged("\(node.name) \(isOn ? "cordon" : "uncordon")")
         }
     }
 
@@ -272,7 +293,7 @@ final class SimulatedFleet: Sendable, UpgradeCluster {
                 return .blocked("The disruption budget \(app) needs \(minimum) healthy pods")
             }
             end(index, &state)
-            state.log.append("\(pod.node) evict \(app)")
+            state.logged("\(pod.node) evict \(app)")
             return .accepted
         }
     }
@@ -283,7 +304,7 @@ final class SimulatedFleet: Sendable, UpgradeCluster {
                 throw ClusterCallError(.notFound, "no pod")
             }
             end(index, &state)
-            state.log.append("\(pod.node) delete \(pod.labels["app"] ?? "")")
+            state.logged("\(pod.node) delete \(pod.labels["app"] ?? "")")
         }
     }
 
@@ -337,7 +358,7 @@ final class SimulatedFleet: Sendable, UpgradeCluster {
                 machine.held.remove(package)
                 if package == "kubeadm" { machine.kubeadm = new }
                 if package == "kubelet" { machine.kubeletBinary = new }
-                state.log.append("\(name) install \(package)")
+                state.logged("\(name) install \(package)")
             }
             return done()
         case "kubeadm":
@@ -350,7 +371,7 @@ final class SimulatedFleet: Sendable, UpgradeCluster {
                 state.kubeadmFailures -= 1
                 return CommandResult(status: 1, errors: "[upgrade/apply] FATAL: timed out")
             }
-            state.log.append("\(name) \(arguments[2])")
+            state.logged("\(name) \(arguments[2])")
             if state.kubeadmDoesNothing { return done() }
             if machine.isControlPlane, machine.kubeadm == new { machine.apiserver = new }
             if arguments[2] == "apply" { state.configured = new }
@@ -361,7 +382,7 @@ final class SimulatedFleet: Sendable, UpgradeCluster {
                 machine.kubelet = machine.comesBack ? machine.kubeletBinary : machine.kubelet
                 machine.readyAt = machine.comesBack ? time.now + 8000 : nil
                 machine.resourceVersion += 1
-                state.log.append("\(name) restart")
+                state.logged("\(name) restart")
             }
             return done()
         case "df": return done("Filesystem 1024-blocks Used Available Capacity Mounted on\n/dev/a 9 9 90000000 1% /\n")
@@ -379,15 +400,6 @@ final class SimulatedFleet: Sendable, UpgradeCluster {
         return options
     }
 
-    /// Limits that are never met: on a busy machine simulated time may run ahead of the tasks that live in it.
-    var patient: UpgradeOptions {
-        var options = self.options
-        options.nodeTimeout = 1_000_000_000
-        options.healthTimeout = 1_000_000_000
-        options.drain.timeout = 1_000_000_000
-        return options
-    }
-
     func context(_ options: UpgradeOptions? = nil) -> UpgradeContext {
         UpgradeContext(
             cluster: self, options: options ?? self.options, pacing: time.pacing, here: executor("here"),
@@ -398,16 +410,28 @@ final class SimulatedFleet: Sendable, UpgradeCluster {
         _ journal: MemoryJournal, options: UpgradeOptions? = nil, gates: [UpgradeGate] = [],
         overrides: Set<String> = []
     ) async throws {
-        let planner = UpgradePlanner(context: context(options), clusterName: "sim", gates: gates)
-        let (_, run) = try await planner.admit(target: new, owner: .terminal, overrides: overrides)
-        try journal.save(run)
+        try await time.run { [self] in
+            let planner = UpgradePlanner(context: context(options), clusterName: "sim", gates: gates)
+            let (_, run) = try await planner.admit(target: new, owner: .terminal, overrides: overrides)
+            try journal.save(run)
+        }
     }
 
     /// Goes on with the journal's run, as a process that has just started would.
-    func go(_ journal: MemoryJournal, options: UpgradeOptions? = nil) async throws -> UpgradeRun {
+    /// `meanwhile` lives in the same time.
+    func go(
+        _ journal: MemoryJournal, options: UpgradeOptions? = nil, context changed: UpgradeContext? = nil,
+        meanwhile: @escaping @Sendable () async throws -> Void = {}
+    ) async throws -> UpgradeRun {
         state.withLock { $0.isDead = false }
         journal.revive()
-        return try await UpgradeRunner(context: context(options), journal: journal) { _ in }.run()
+        let context = changed ?? context(options)
+        return try await time.run {
+            async let other: Void = meanwhile()
+            let run = try await UpgradeRunner(context: context, journal: journal) { _ in }.run()
+            try await other
+            return run
+        }
     }
 
     func go(resuming journal: MemoryJournal, options: UpgradeOptions? = nil) async throws -> UpgradeRun {
@@ -429,6 +453,7 @@ final class MemoryJournal: UpgradeJournal {
         var keepsLast = true
         var isDead = false
         var request: UpgradeMachine.Request?
+        var observer: (@Sendable (Int, UpgradeRun) -> Void)?
     }
 
     private let state = Lock(State())
@@ -443,11 +468,9 @@ final class MemoryJournal: UpgradeJournal {
             $0.keepsLast = keepingIt
         }
     }
-    func revive() {
-        state.withLock {
-            $0.isDead = false; $0.diesAt = nil
-        }
-    }
+    func revive() { state.withLock { $0.isDead = false } }
+    /// Told of each write and its number after it was made, before what was written down is done.
+    func observe(_ body: (@Sendable (Int, UpgradeRun) -> Void)?) { state.withLock { $0.observer = body } }
     func ask(_ request: UpgradeMachine.Request) { state.withLock { $0.request = request } }
 
     func load() throws -> UpgradeRun? { state.withLock { $0.bytes } }
@@ -459,12 +482,15 @@ final class MemoryJournal: UpgradeJournal {
             let dies = state.saves == state.diesAt
             if !dies || state.keepsLast { state.bytes = run }
             state.isDead = dies
+            if dies { state.diesAt = nil }
             return dies
         }
         if dies {
             fleet.state.withLock { $0.isDead = true }
             throw SimulatedFleet.Dead()
         }
+        let (observer, number) = state.withLock { ($0.observer, $0.saves) }
+        observer?(number, run)
     }
 
     func takeRequest() -> UpgradeMachine.Request? {

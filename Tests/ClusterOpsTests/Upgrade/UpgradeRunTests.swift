@@ -53,54 +53,6 @@ import Testing
         #expect(run.events.contains { $0.text.contains("a budget blocks default/web") })
     }
 
-    @Test func killedAtEveryWriteOfTheJournalItComesToTheSameEnd() async throws {
-        let whole = SimulatedFleet(controlPlanes: 2, workers: 3), wholeJournal = MemoryJournal(whole)
-        whole.state.withLock { $0.minimum["web"] = 4 }
-        try await whole.begin(wholeJournal, options: whole.patient)
-        #expect(try await whole.go(wholeJournal, options: whole.patient).state == .finished)
-        let saves = wholeJournal.saves
-        #expect(saves > 50)
-        for save in 2...saves {
-            for keeps in [true, false] {
-                let fleet = SimulatedFleet(controlPlanes: 2, workers: 3), journal = MemoryJournal(fleet)
-                fleet.state.withLock { $0.minimum["web"] = 4 }
-                try await fleet.begin(journal, options: fleet.patient)
-                journal.die(at: save, keepingIt: keeps)
-                // With other waits it may be through in fewer writes.
-                guard (try? await fleet.go(journal, options: fleet.patient)) == nil else { continue }
-                let run = try await fleet.go(journal, options: fleet.patient)
-                #expect(run.state == .finished, "write \(save), kept \(keeps)")
-                let state = fleet.state.withLock { $0 }
-                for (name, machine) in state.machines {
-                    #expect(
-                        machine.kubelet == fleet.new && machine.annotation == nil && !machine.isUnschedulable, "\(name)"
-                    )
-                }
-                #expect(state.configured == fleet.new && state.mostCordoned <= 2)
-                #expect(state.fewestHealthy["web"] ?? 4 >= 4)
-                #expect(!state.log.contains("cp2 apply"))
-            }
-        }
-    }
-
-    @Test func killedAfterEveryCommandItComesToTheSameEnd() async throws {
-        let whole = SimulatedFleet(controlPlanes: 2, workers: 2), wholeJournal = MemoryJournal(whole)
-        try await whole.begin(wholeJournal, options: whole.patient)
-        let before = whole.state.withLock { $0.commands }
-        #expect(try await whole.go(wholeJournal, options: whole.patient).state == .finished)
-        let after = whole.state.withLock { $0.commands }
-        #expect(after - before > 30)
-        for command in (before + 1)...after {
-            let fleet = SimulatedFleet(controlPlanes: 2, workers: 2), journal = MemoryJournal(fleet)
-            try await fleet.begin(journal, options: fleet.patient)
-            fleet.state.withLock { $0.diesAfterCommand = command }
-            guard (try? await fleet.go(journal, options: fleet.patient)) == nil else { continue }
-            fleet.state.withLock { $0.diesAfterCommand = nil }
-            #expect(try await fleet.go(journal, options: fleet.patient).state == .finished, "command \(command)")
-            expectUpgraded(fleet)
-        }
-    }
-
     @Test func aCordonOfOthersIsNeverTakenBack() async throws {
         let fleet = SimulatedFleet(), journal = MemoryJournal(fleet)
         fleet.change("w2") { $0.isUnschedulable = true }
@@ -155,20 +107,21 @@ import Testing
         // Nothing may leave.
         fleet.state.withLock { $0.minimum["web"] = 6 }
         try await fleet.begin(journal, overrides: ["budgets"])
-        let going = Task { try await fleet.go(journal) }
-        while !fleet.log.contains("w1 cordon") { await Task.yield() }
-        journal.ask(.abort)
-        #expect(try await going.value.state == .aborted)
+        let run = try await fleet.go(journal) {
+            await fleet.done("w1 cordon")
+            journal.ask(.abort)
+        }
+        #expect(run.state == .aborted)
         #expect(fleet.state.withLock { $0.machines.values.allSatisfy { !$0.isUnschedulable } })
     }
 
     @Test func pauseLetsTurnsEndAndResumeGoesOn() async throws {
         let fleet = SimulatedFleet(), journal = MemoryJournal(fleet)
         try await fleet.begin(journal)
-        let going = Task { try await fleet.go(journal) }
-        while !fleet.log.contains("cp2 node") { await Task.yield() }
-        journal.ask(.pause)
-        let paused = try await going.value
+        let paused = try await fleet.go(journal) {
+            await fleet.done("cp2 node")
+            journal.ask(.pause)
+        }
         #expect(paused.state == .paused)
         #expect(fleet.log.contains("cp1 restart") == false)
         #expect(fleet.state.withLock { $0.machines.values.allSatisfy { !$0.isUnschedulable } })
@@ -278,15 +231,6 @@ import Testing
         #expect(run.state == .stopped && run.problem?.contains("FATAL: timed out") == true)
     }
 
-    @Test(arguments: ["ready", "node", "nodes", "pods", "cordon", "evict", "uncordon", "configured"])
-    func anApiServerThatIsAwayForTenMinutesIsWaitedFor(_ call: String) async throws {
-        let fleet = SimulatedFleet(), journal = MemoryJournal(fleet)
-        try await fleet.begin(journal)
-        fleet.state.withLock { $0.outageAtStep = (call, 600_000) }
-        #expect(try await fleet.go(journal).state == .finished)
-        expectUpgraded(fleet)
-    }
-
     @Test func anApiServerThatStaysAwayStopsItWithinBounds() async throws {
         let fleet = SimulatedFleet(), journal = MemoryJournal(fleet)
         try await fleet.begin(journal)
@@ -301,13 +245,13 @@ import Testing
         let fleet = SimulatedFleet(), journal = MemoryJournal(fleet)
         try await fleet.begin(journal)
         fleet.change("w3") { $0.error = ExecutorError(.unreachable, host: "w3", "No route to host") }
-        let time = fleet.time
-        let repair = Task {
-            try await time.sleep(600_000)
+        let run = try await fleet.go(journal) {
+            await fleet.done("w1 uncordon")
+            try await fleet.time.sleep(550_000)
             fleet.change("w3") { $0.error = nil }
         }
-        #expect(try await fleet.go(journal).state == .finished)
-        try await repair.value
+        #expect(run.state == .finished)
+        #expect(run.events.contains { $0.node == "w3" && $0.text.contains("waits for the machine: No route to host") })
     }
 
     @Test func aNodeThatLeavesBeforeItsTurnIsPassedOverAndInItStopsTheRun() async throws {
@@ -320,10 +264,11 @@ import Testing
 
         let other = SimulatedFleet(), otherJournal = MemoryJournal(other)
         try await other.begin(otherJournal)
-        let going = Task { try await other.go(otherJournal) }
-        while !other.log.contains("w2 cordon") { await Task.yield() }
-        other.change("w2") { $0.isInCluster = false }
-        #expect(try await going.value.state == .stopped)
+        let stopped = try await other.go(otherJournal) {
+            await other.done("w2 cordon")
+            other.change("w2") { $0.isInCluster = false }
+        }
+        #expect(stopped.state == .stopped)
         #expect(try await other.go(resuming: otherJournal).state == .finished)
         expectUpgraded(other, except: ["w2"])
     }
@@ -346,7 +291,7 @@ import Testing
         try await fleet.begin(journal, options: options)
         var context = fleet.context(options)
         context.sendHTTP = { _, _ in fleet.log.contains("w1 restart") ? 503 : 200 }
-        let run = try await UpgradeRunner(context: context, journal: journal) { _ in }.run()
+        let run = try await fleet.go(journal, context: context)
         #expect(run.state == .stopped)
         #expect(run.problem?.contains("http://shop/health answers 503") == true)
         #expect(run.problem?.contains("key=x") == false)
@@ -358,19 +303,20 @@ import Testing
         var options = fleet.options
         options.staging = ["w4"]
         try await fleet.begin(journal, options: options)
-        let going = Task { [options] in try await fleet.go(journal, options: options) }
-        while !fleet.log.contains("w4 uncordon") { await Task.yield() }
-        let done = fleet.time.now
-        while !fleet.log.contains(where: { $0.hasPrefix("w1") }) { await Task.yield() }
-        #expect(fleet.time.now - done >= 590_000)
-        #expect(try await going.value.state == .finished)
+        let end = try await fleet.go(journal, options: options) {
+            await fleet.done("w4 uncordon")
+            let done = fleet.time.now
+            await fleet.done("w1 ")
+            #expect(fleet.time.now - done >= 590_000)
+        }
+        #expect(end.state == .finished)
 
         let ill = SimulatedFleet(), illJournal = MemoryJournal(ill)
         try await ill.begin(illJournal, options: options)
-        let goingIll = Task { [options] in try await ill.go(illJournal, options: options) }
-        while !ill.log.contains("w4 uncordon") { await Task.yield() }
-        ill.change("w4") { $0.readyAt = nil }
-        let run = try await goingIll.value
+        let run = try await ill.go(illJournal, options: options) {
+            await ill.done("w4 uncordon")
+            ill.change("w4") { $0.readyAt = nil }
+        }
         #expect(run.state == .stopped && run.problem?.contains("staging node w4 is no longer Ready") == true)
         #expect(!ill.log.contains { $0.hasPrefix("w1 ") })
     }
@@ -395,7 +341,7 @@ import Testing
         let here = ScriptedExecutor("here") { _ in CommandResult(status: 0) }
         var context = fleet.context(options)
         context.here = here
-        #expect(try await UpgradeRunner(context: context, journal: journal) { _ in }.run().state == .finished)
+        #expect(try await fleet.go(journal, context: context).state == .finished)
         let said = here.commands.map { $0.arguments.joined(separator: " ") }
         #expect(said.first == "snapshot sim")
         #expect(said.contains("before w1 v1.20.3") && said.contains("after w2"))
