@@ -39,8 +39,16 @@ package struct QueryBackend: Sendable {
                 return try body(control)
             }
         } catch let error as QueryError {
+            if error.kind == .canceled { count("canceled") }
+            if error.kind == .timeout { count("timeout") }
+            if error.message.contains("too many samples") { count("samples") }
             throw APIError(APIError.Kind(rawValue: error.kind.rawValue) ?? .execution, error.message)
         } catch let stop as QueryStop {
+            switch stop {
+            case .cancelled: count("canceled")
+            case .timedOut: count("timeout")
+            case .tooManySamples: count("samples")
+            }
             switch stop {
             case .cancelled: throw APIError(.canceled, "query was canceled")
             case .timedOut: throw APIError(.timeout, "query timed out in expression evaluation")
@@ -49,5 +57,12 @@ package struct QueryBackend: Sendable {
                     .execution, "query processing would load too many samples into memory in query execution")
             }
         }
+    }
+
+    private func count(_ reason: String) {
+        metrics.counter(
+            "kops_queries_stopped_total", "Queries that ended before their answer, by what stopped them.",
+            labels: [("reason", reason)]
+        ).add()
     }
 }
