@@ -169,6 +169,65 @@ struct NotificationDeliveryTests {
         #expect(scene.sidecar?.stop() == 0)
     }
 
+    /// One issue a group: begun, updated, closed, opened again; a Jira that fails at first is asked again and gets no second one.
+    @Test func aGroupIsOneIssueInJira() async throws {
+        let scene = try Receivers()
+        let jira = "http://127.0.0.1:\(scene.ports[1])/rest/api/2"
+        try scene.write(
+            """
+            http: {listen: "127.0.0.1:\(scene.ports[0])"}
+            storage: {path: \(scene.directory)/data}
+            notifications:
+              global: {jira_api_url: '\(jira)'}
+              route: {receiver: jira, group_by: [alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 4h}
+              receivers:
+                - name: jira
+                  jira_configs:
+                    - project: OPS
+                      issue_type: Bug
+                      summary: '{{ .GroupLabels.alertname }} "{{ .Status }}" {{ .CommonLabels.long }}'
+                      labels: [alerts]
+                      reopen_transition: Reopen
+                      resolve_transition: Close
+                      reopen_duration: 1h
+                      fields: {customfield_7: {value: '{{ len .Alerts }}'}, customfield_8: 3}
+            """, "kops-sidecar.yaml")
+        scene.programs.append(
+            try Program(
+                ["/usr/bin/python3", root + "/Tests/EndToEndTests/jira_standin.py", "\(scene.ports[1])", "503", "1"],
+                log: scene.directory + "/jira"))
+        try await scene.startSidecar()
+        func requests() -> [Substring] {
+            ((try? FileSystem.readText(scene.directory + "/jira")) ?? "").split(separator: "\n")
+        }
+        func last(_ method: String, _ path: String) -> Substring? {
+            requests().last {
+                $0.contains(#""method": "\#(method)""#) && $0.contains(#""path": "/rest/api/2/\#(path)""#)
+            }
+        }
+        let long = String(repeating: "x", count: 300)
+        func post(_ more: String) async throws {
+            let body = #"[{"labels":{"alertname":"A","severity":"critical","long":"\#(long)"}\#(more)}]"#
+            #expect(try await scene.request("POST", "/api/v2/alerts", body).status == 200)
+        }
+        try await post("")
+        try await until("an issue is begun") { last("POST", "issue") != nil }
+        let begun = last("POST", "issue") ?? ""
+        #expect(begun.contains(#""customfield_7": {"value": "1"}, "customfield_8": 3"#), "\(begun)")
+        #expect(begun.contains(#""priority": {"name": "High"}"#) && begun.contains(#""project": {"key": "OPS"}"#))
+        #expect(begun.contains(#""labels": ["ALERT{"#) && begun.contains(#"", "alerts"]"#))
+        #expect(begun.contains(#""summary": "A \"firing\" "#) && begun.contains("xx\\u2026\""), "cut to 255 characters")
+        try await post(#","endsAt":"2026-01-01T00:00:00Z""#)
+        try await until("it is closed") { last("POST", "issue/OPS-1/transitions")?.contains(#""id": "31""#) == true }
+        #expect(last("PUT", "issue/OPS-1")?.contains("resolved") == true)
+        try await post("")
+        try await until("it is opened again") {
+            last("POST", "issue/OPS-1/transitions")?.contains(#""id": "41""#) == true
+        }
+        #expect(requests().filter { $0.contains(#""path": "/rest/api/2/issue""#) }.count == 1)
+        #expect(scene.sidecar?.stop() == 0)
+    }
+
     @Test(
         .enabled(if: isInstalled("openssl"), "openssl must be installed: scripts/deps test"))
     func mailGoesOverStartTLSWithAPasswordAndNotWithout() async throws {

@@ -146,6 +146,7 @@ struct ReceiverRecordingTests {
         let request: HTTPRequest
         switch message {
         case .http(let plain, _): request = plain
+        case .jira(let conversation): request = conversation.create ?? conversation.update
         case .withToken(_, let make): request = make("REDACTED")
         default: throw RecordingProblem(description: "another kind of message")
         }

@@ -45,7 +45,7 @@ final class NotificationDefaults {
     /// Globals that are addresses.
     private static let addresses: Set<String> = [
         "slack_api_url", "slack_app_url", "victorops_api_url", "pagerduty_url", "opsgenie_api_url", "wechat_api_url",
-        "telegram_api_url", "webex_api_url", "rocketchat_api_url", "mattermost_webhook_url",
+        "telegram_api_url", "webex_api_url", "rocketchat_api_url", "jira_api_url", "mattermost_webhook_url",
     ]
 
     init(_ section: ConfigSection?) {
@@ -103,8 +103,7 @@ func decodeReceiver(_ section: ConfigSection, _ defaults: NotificationDefaults) 
     let name = section.required("name", section.string("name")) ?? ""
     if name.isEmpty, let at = section.node("name") { section.issues.add(at, "a receiver's name must not be empty") }
     var receiver = ReceiverConfig(name: name)
-    section.refuse("jira_configs", "notify Jira through a webhook")
-    for kind in IntegrationKind.allCases where kind != .jira {
+    for kind in IntegrationKind.allCases {
         for entry in section.sections("\(kind.rawValue)_configs") {
             receiver.integrations.append(decodeIntegration(kind, entry, defaults))
         }

@@ -51,6 +51,15 @@ func checkIntegration(_ kind: IntegrationKind, _ section: ConfigSection, _ confi
         if !["text", "markdown"].contains(config.text("message_type")) {
             refuse("message_type", "message_type must be text or markdown")
         }
+    case .jira:
+        if !["auto", "cloud", "datacenter"].contains(config.text("api_type")) {
+            refuse("api_type", "api_type must be auto, cloud or datacenter")
+        }
+        for key in ["summary", "description"] where section.node(key)?.mapping != nil {
+            for entry in config.map(key) where !["template", "enable_update"].contains(entry.key) {
+                refuse(key, "\(key) has template and enable_update, not \(entry.key)")
+            }
+        }
     case .sns:
         if ["topic_arn", "phone_number", "target_arn"].filter({ !config.text($0).isEmpty }).count > 1 {
             refuse(nil, "only one of topic_arn, phone_number and target_arn may be given")

@@ -25,6 +25,7 @@ struct MessageSender: Sendable {
             return .done
         case .exec(let command, let arguments, let environment, let input, let timeout):
             return await execute(command, arguments, environment, input, timeout)
+        case .jira(let conversation): return await conversation.run { await exchange($0, .status, config) }
         case .withToken(let tokenRequest, let makeRequest):
             do {
                 var tokenRequest = tokenRequest
@@ -42,6 +43,13 @@ struct MessageSender: Sendable {
     }
 
     private func http(_ request: HTTPRequest, _ check: HTTPCheck, _ config: HTTPClientConfig) async -> DeliveryOutcome {
+        await exchange(request, check, config).0
+    }
+
+    /// The outcome, and the body where it was a success.
+    private func exchange(
+        _ request: HTTPRequest, _ check: HTTPCheck, _ config: HTTPClientConfig
+    ) async -> (DeliveryOutcome, [UInt8]) {
         var request = request
         request.timeout = bounded(request.timeout)
         if config.oauth2 != nil {
@@ -52,13 +60,15 @@ struct MessageSender: Sendable {
                     HTTPRequest(request.method, request.url))
                 request.headers += prepared.headers.filter { $0.name == "Authorization" }
             } catch {
-                return .retry(reason: .connection, message: "\(error)", after: nil)
+                return (.retry(reason: .connection, message: "\(error)", after: nil), [])
             }
         }
         do {
-            return outcome(of: try await client.send(request), check, now: clock.nowMilliseconds())
+            let response = try await client.send(request)
+            let outcome = outcome(of: response, check, now: clock.nowMilliseconds())
+            return (outcome, outcome == .done ? response.body : [])
         } catch {
-            return .retry(reason: reason(error), message: "\(error)", after: nil)
+            return (.retry(reason: reason(error), message: "\(error)", after: nil), [])
         }
     }
 

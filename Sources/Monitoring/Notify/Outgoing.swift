@@ -8,6 +8,8 @@ package enum Outgoing: Sendable {
     case exec(command: String, arguments: [String], environment: [(String, String)], input: [UInt8], timeout: Int64)
     /// WeChat's two steps: the token's address, then the request made with it.
     case withToken(HTTPRequest, @Sendable (String) -> HTTPRequest)
+    /// Several requests, each made after the answer to the one before.
+    case jira(JiraConversation)
 }
 
 /// What an answer has to be like to count as success, beyond its status.

@@ -71,6 +71,13 @@ enum Wording {
         return text + "\n"
     }
 
+    /// Jira's word for the worst severity; nil where none of the usual ones is there.
+    private static func priority(_ alerts: [NotificationData.Alert]) -> String? {
+        let severities = Set(alerts.compactMap { $0.labels["severity"] })
+        let words = [("critical", "High"), ("warning", "Medium"), ("info", "Low")]
+        return words.first { severities.contains($0.0) }?.1
+    }
+
     /// The text of a default template; nil where there is none of that name.
     static func text(_ name: String, _ data: NotificationData) -> String? {
         switch name {
@@ -95,13 +102,14 @@ enum Wording {
             return ""
         case "slack.default.color", "mattermost.default.color": return data.firing.isEmpty ? "good" : "danger"
         case "discord.default.message", "telegram.default.message", "mattermost.default.text",
-            "googlechat.default.message", "jira.default.description":
+            "googlechat.default.message":
             var text = "\n"
             if !data.firing.isEmpty { text += "\nAlerts Firing:\n\(list(data.firing))\n" }
             text += "\n"
             if !data.resolved.isEmpty { text += "\nAlerts Resolved:\n\(list(data.resolved))\n" }
             return text + "\n"
-        case "msteams.default.text", "msteamsv2.default.text": return markdownSections(data)
+        case "msteams.default.text", "msteamsv2.default.text", "jira.default.description":
+            return markdownSections(data)
         case "opsgenie.default.description", "victorops.default.state_message", "wechat.default.message":
             var text = annotations(data) + "\n"
             if !data.firing.isEmpty { text += "Alerts Firing:\n\(list(data.firing))" }
@@ -117,8 +125,7 @@ enum Wording {
             if !data.resolved.isEmpty { text += "\nAlerts Resolved:\n\(list(data.resolved))\n" }
             return text + "\n"
         case "jira.default.priority":
-            let severities = Set(data.firing.compactMap { $0.labels["severity"] })
-            return severities.contains("critical") ? "High" : severities.contains("warning") ? "Medium" : "Low"
+            return priority(data.firing) ?? priority(data.resolved) ?? ""
         case "email.default.html": return MailPage.html(data)
         case "matrix.default.html": return MailPage.fragment(data)
         default: return nil

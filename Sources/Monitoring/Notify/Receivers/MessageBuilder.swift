@@ -88,7 +88,7 @@ final class MessageBuilder {
                         }
                     }, input: data.webhookBody(), timeout: config.duration("timeout"))
             ]
-        case .jira: throw OutgoingError("jira is not supported")
+        case .jira: try jira()
         }
     }
 
