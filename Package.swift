@@ -103,7 +103,7 @@ let package = Package(
             swiftSettings: strict),
 
         .testTarget(name: "MetricModelTests", dependencies: ["MetricModel", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "PlatformTests", dependencies: ["Platform"], swiftSettings: strict),
+        .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"], swiftSettings: strict),
         .testTarget(name: "PromQLTests", dependencies: ["PromQL", "MetricModel"], swiftSettings: strict),
         .testTarget(
             name: "TSDBTests", dependencies: ["TSDB", "MetricModel", "Platform"], swiftSettings: strict),
@@ -129,7 +129,8 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests", dependencies: ["Platform", "kops-sidecar", "TestSupport"],
             exclude: [
-                "webhook.py", "receivers.py", "jira_standin.py", "rule-cases", "rule-files.txt", "cluster-objects.json", "discovery.yaml",
+                "webhook.py", "receivers.py", "jira_standin.py", "rule-cases", "rule-files.txt", "cluster-objects.json",
+                "discovery.yaml",
                 "discovery-targets.json", "scrape_targets.py", "scrapes.yaml", "scrapes.json",
             ],
             swiftSettings: strict),

@@ -34,10 +34,9 @@ func decodeDiscoveries(_ section: ConfigSection) -> [DiscoveryConfig] {
         let names = entry.required("names", entry.strings("names")) ?? []
         let type = entry.string("type") ?? "SRV"
         let port = entry.int("port", range: 0...65535)
-        if type != "A" && type != "AAAA" {
-            entry.issues.add(
-                entry.node, "\(entry.node.path).type \(type) is not supported: A and AAAA are, with a port")
-        } else if port == nil {
+        if !["SRV", "A", "AAAA", "MX", "NS"].contains(type) {
+            entry.issues.add(entry.node, "\(entry.node.path).type must be SRV, A, AAAA, MX or NS, not \(type)")
+        } else if type != "SRV", port == nil {
             entry.issues.add(entry.node, "\(entry.node.path): type \(type) needs a port")
         }
         let interval = entry.duration("refresh_interval") ?? 30_000
