@@ -129,19 +129,7 @@ package struct Labels: Hashable, Sendable {
 extension Labels: Comparable {
     /// Prometheus' order: pair by pair, name before value, bytewise; a prefix comes first.
     package static func < (a: Labels, b: Labels) -> Bool {
-        a.bytes.withUnsafeBytes { x in
-            b.bytes.withUnsafeBytes { y in
-                var i = 0
-                var j = 0
-                while i < x.count && j < y.count {
-                    let left = Labels.field(x, &i)
-                    let right = Labels.field(y, &j)
-                    let order = compareBytes(left, right)
-                    if order != 0 { return order < 0 }
-                }
-                return i >= x.count && j < y.count
-            }
-        }
+        a.bytes.withUnsafeBytes { x in b.bytes.withUnsafeBytes { y in labelsPrecede(x, y) } }
     }
 }
 

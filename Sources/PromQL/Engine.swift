@@ -98,7 +98,7 @@ package final class Engine: Sendable {
             case .scalar(let values): series = [SeriesData(labels: .empty, timestamps: times, values: values)]
             case .vector(let columns):
                 series = try evaluator.finish(columns).compactMap { $0.compacted(times) }
-                series.sort { $0.labels < $1.labels }
+                series = series.sortedByLabels(\.labels)
             }
             return evaluator.result(.matrix(series), text ?? expr.description)
         } catch {

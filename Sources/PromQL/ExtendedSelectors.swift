@@ -69,7 +69,7 @@ extension Evaluator {
             data.values.append(borders.right)
             out.append(data)
         }
-        out.sort { $0.labels < $1.labels }
+        out = out.sortedByLabels(\.labels)
         return out
     }
 

@@ -281,7 +281,7 @@ extension Evaluator {
                     labels: labels, timestamps: samples.map(\.0), values: samples.map(\.1),
                     histograms: one.histograms.isEmpty ? nil : samples.map(\.2)))
         }
-        out.sort { $0.labels < $1.labels }
+        out = out.sortedByLabels(\.labels)
         return out
     }
 }

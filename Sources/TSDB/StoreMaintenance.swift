@@ -220,7 +220,7 @@ private struct LabelOrder {
     private var at = 0
 
     init(_ series: [(labels: Labels, number: UInt32)], size: Int) {
-        numbered = series.sorted { $0.labels < $1.labels }
+        numbered = series.sortedByLabels(\.labels)
         self.size = size
     }
 

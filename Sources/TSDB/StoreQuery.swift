@@ -31,7 +31,7 @@ extension Store: Queryable {
         }
         let decoded = try decode(excerpts, from: from, through: through, control: control)
         if joins { for series in decoded { add(series, &places, &out) } } else { out += decoded }
-        return out.map(\.data).sorted { $0.labels < $1.labels }
+        return out.map(\.data).sortedByLabels(\.labels)
     }
 
     /// The samples of what was copied from the head, side by side where there is much. Charges `control` with them.
@@ -57,7 +57,7 @@ extension Store: Queryable {
                             timestamps: &series.timestamps, values: &series.values)
                     }
                     // Old marks are as good while the chunk has not grown much.
-                    if code.start == nil ? left.isEmpty : code.bytes.count < 1000 { continue }
+                    if code.start == nil ? left.isEmpty : code.bytes.count < HeadMarks.distances.1 * 2 { continue }
                     let kept = left.count > 1 ? left : (code.start.map { [$0] } ?? []) + left
                     passed.append(
                         (

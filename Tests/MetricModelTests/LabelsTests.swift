@@ -1,3 +1,4 @@
+import TestSupport
 import Testing
 
 @testable import MetricModel
@@ -27,6 +28,39 @@ import Testing
         #expect(long < short)
         #expect(Labels([("a", "1")]) < Labels([("a", "1"), ("b", "1")]))
         #expect(!(Labels.empty < Labels.empty))
+    }
+
+    /// Label sets that share long beginnings and differ in a name, a value, a length of one or three bytes, or their number.
+    @Test func orderOfManyIsThatOfTheirPairs() {
+        var random = Fuzz.Generator(state: 11)
+        let names = ["a", "ab", "b", "namespace", "pod"]
+        let values = [
+            "", "1", "app", "app-1", "app-12", String(repeating: "x", count: 254), String(repeating: "x", count: 255),
+        ]
+        let long = String(repeating: "y", count: 300)
+        let sets = (0..<400).map { _ in
+            Labels(
+                names.map {
+                    (
+                        $0,
+                        (values.randomElement(using: &random) ?? "")
+                            + (Int.random(in: 0..<9, using: &random) == 0 ? long : "")
+                    )
+                })
+        }
+        func obvious(_ a: Labels, _ b: Labels) -> Bool {
+            for (left, right) in zip(a.pairs, b.pairs) {
+                for (x, y) in [(left.name, right.name), (left.value, right.value)] where x != y {
+                    return x.utf8.lexicographicallyPrecedes(y.utf8)
+                }
+            }
+            return a.pairs.count < b.pairs.count
+        }
+        for a in sets.prefix(100) { for b in sets { #expect((a < b) == obvious(a, b)) } }
+        let numbered = sets.enumerated().map { (labels: $1, index: $0) }
+        let sorted = numbered.sortedByLabels(\.labels)
+        #expect(sorted.map(\.index) == numbered.sorted { obvious($0.labels, $1.labels) }.map(\.index))
+        #expect(sorted.sortedByLabels(\.labels).map(\.index) == sorted.map(\.index))
     }
 
     @Test func unusualNamesAreQuoted() {

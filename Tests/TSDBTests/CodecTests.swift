@@ -93,6 +93,19 @@ import Testing
         _ = bytes.withUnsafeBytes { decoder.samples($0) { _ in } }
     }
 
+    /// Steps between 1000 and 1255 hold eight bits each, whatever they are above zero.
+    @Test func randomStepsTakeWhatTheyVaryBy() {
+        var random = SeededGenerator(5)
+        var value: Int64 = 0
+        let values = (0..<641).map { _ -> Int64 in
+            value += Int64.random(in: 1000...1255, using: &random)
+            return value
+        }
+        var bytes: [UInt8] = []
+        IntegerColumn.encode(values, into: &bytes)
+        #expect(bytes.count <= 640 + 10 * 3 + 4)
+    }
+
     @Test func aSteadyCounterTakesLittleRoom() {
         let timestamps = (0..<480).map { 1_700_000_000_000 + Int64($0) * 15_000 }
         let counter = (0..<480).map { Double($0 * 17) }

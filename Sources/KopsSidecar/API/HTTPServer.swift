@@ -3,6 +3,7 @@ import Hummingbird
 import HummingbirdCore
 package import Logging
 import NIOCore
+import NIOPosix
 import Platform
 package import ServiceLifecycle
 
@@ -25,10 +26,12 @@ package func makeHTTPServer(
     _ routes: RouteTable, access: WebAccess, options: HTTPServerOptions, log: Logger,
     onRunning: @escaping @Sendable (Int) async -> Void
 ) -> any Service {
+    let loop = MultiThreadedEventLoopGroup.singleton.any()
+    let executor = LoopExecutor(loop)
     let responder = CallbackResponder { (request: Request, context: BasicRequestContext) -> Response in
-        try await respond(to: request, routes: routes, options: options)
+        try await respond(to: request, routes: routes, options: options, on: loop, executor)
     }
-    return Application(
+    let application = Application(
         responder: responder,
         server: HTTPServerBuilder { responder in
             SecuredChannel(
@@ -39,10 +42,15 @@ package func makeHTTPServer(
             address: .hostname(options.host, port: options.port), serverName: nil,
             availableConnectionsDelegate: MaximumAvailableConnections(options.maxConnections)),
         onServerRunning: { channel in await onRunning(channel.localAddress?.port ?? options.port) },
+        eventLoopGroupProvider: .shared(loop),
         logger: log)
+    return ServiceOnExecutor(service: application, executor: executor)
 }
 
-private func respond(to original: Request, routes: RouteTable, options: HTTPServerOptions) async throws -> Response {
+private func respond(
+    to original: Request, routes: RouteTable, options: HTTPServerOptions, on loop: any EventLoop,
+    _ executor: LoopExecutor
+) async throws -> Response {
     var request = original
     let cancellation = Cancellation()
     let body: ByteBuffer
@@ -58,14 +66,11 @@ private func respond(to original: Request, routes: RouteTable, options: HTTPServ
         return response(error.reply, head: false)
     }
     let (stream, continuation) = AsyncStream<APIReply?>.makeStream()
-    let work = Task {
+    let work = Task(executorPreference: executor) {
         continuation.yield(await compressed(routes.answer(translated), for: translated))
         continuation.finish()
     }
-    let patience = Task {
-        try await Task.sleep(for: .seconds(1))
-        continuation.yield(nil)
-    }
+    let patience = loop.scheduleTask(in: .seconds(1)) { _ = continuation.yield(nil) }
     defer { patience.cancel() }
     var replies = stream.makeAsyncIterator()
     let isHead = request.method == .head

@@ -82,7 +82,7 @@ package final class RemoteEngine: Queryable {
             try control.charge(data.timestamps.count)
             out.append(data)
         }
-        return out.sorted { $0.labels < $1.labels }
+        return out.sortedByLabels(\.labels)
     }
 
     package func series(_ matcherSets: [[LabelMatcher]], from: Int64, through: Int64, limit: Int) throws -> [Labels] {

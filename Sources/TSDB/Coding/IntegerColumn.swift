@@ -1,39 +1,101 @@
-/// A column of integers, coded as first value and differences of first or second order. The differences go either into
-/// blocks of 64 of one bit width each, or into varints with runs of zeros; whichever is shortest is kept.
+/// A column of integers, coded as first value and differences of first or second order. The differences go into blocks of 64
+/// of one bit width each, with or without the block's least one taken off, or into varints with runs of zeros; whichever is
+/// shortest is kept.
 ///
-/// Layout: one byte `order << 1 | form` (form 0 blocks, 1 varints), the first value (and with order 2 the first difference)
-/// as zigzag varints, then the rest. Blocks: a byte of width, then the block's values in that many bits each, to the next
-/// whole byte. Varints: zigzag, where zero is followed by the run's length minus one.
+/// Layout: one byte `order << 1 | form` (form 0 blocks, 1 varints) or `8 | order` (blocks above a reference), the first value
+/// (and with order 2 the first difference) as zigzag varints, then the rest. Blocks: a byte of width, then the block's values
+/// in that many bits each, to the next whole byte; zigzag values, or what they are above the block's reference, which
+/// stands before the width as a zigzag varint. Varints: zigzag, where zero is followed by the run's length minus one.
 enum IntegerColumn {
+    private enum Form {
+        case blocks, varints, referenced
+    }
+
     static func encode(_ values: [Int64], into out: inout [UInt8]) {
         guard let first = values.first else { return }
-        var best: [UInt8]?
-        for order in 1...2 {
-            if order == 2 && values.count < 3 { continue }
-            var head: [UInt8] = []
-            head.appendZigzag(first)
-            var differences: [UInt64] = []
-            differences.reserveCapacity(values.count)
-            var previous: Int64 = 0
-            for index in 1..<max(1, values.count) {
-                let difference = values[index] &- values[index - 1]
-                if order == 1 {
-                    differences.append(zigzag(difference))
-                } else if index == 1 {
-                    head.appendZigzag(difference)
-                } else {
-                    differences.append(zigzag(difference &- previous))
-                }
-                previous = difference
-            }
-            for form in 0...1 {
-                var candidate: [UInt8] = [UInt8(order << 1 | form)]
-                candidate += head
-                if form == 0 { appendBlocks(differences, &candidate) } else { appendVarints(differences, &candidate) }
-                if candidate.count < best?.count ?? Int.max { best = candidate }
-            }
+        let (single, singleForm, singleSize) = best(differences(values))
+        var head: [UInt8] = []
+        head.appendZigzag(first)
+        guard values.count >= 3 else { return write(1, singleForm, head, single, &out) }
+        let (double, doubleForm, doubleSize) = best(differences(single))
+        if singleSize <= doubleSize + zigzagLength(single[0]) {
+            write(1, singleForm, head, single, &out)
+        } else {
+            head.appendZigzag(single[0])
+            write(2, doubleForm, head, double, &out)
         }
-        out += best ?? []
+    }
+
+    private static func differences(_ values: [Int64]) -> [Int64] {
+        [Int64](unsafeUninitializedCapacity: max(0, values.count - 1)) { out, count in
+            count = max(0, values.count - 1)
+            for i in 0..<count { out[i] = values[i + 1] &- values[i] }
+        }
+    }
+
+    /// The form that takes least room for the differences, and how many bytes it takes.
+    private static func best(_ differences: [Int64]) -> ([Int64], Form, Int) {
+        var (blocks, referenced, varints) = (0, 0, 0)
+        var start = 0
+        while start < differences.count {
+            let end = min(start + 64, differences.count)
+            var (all, least, most): (UInt64, Int64, Int64) = (0, .max, .min)
+            for i in start..<end {
+                let difference = differences[i]
+                all |= zigzag(difference)
+                least = min(least, difference)
+                most = max(most, difference)
+            }
+            blocks += 1 + ((64 - all.leadingZeroBitCount) * (end - start) + 7) / 8
+            let span = UInt64(bitPattern: most &- least)
+            referenced += 1 + zigzagLength(least) + ((64 - span.leadingZeroBitCount) * (end - start) + 7) / 8
+            start = end
+        }
+        var run = 0
+        for difference in differences {
+            if difference == 0 {
+                run += 1
+                continue
+            }
+            if run > 0 { varints += 1 + varintLength(UInt64(run - 1)) }
+            run = 0
+            varints += zigzagLength(difference)
+        }
+        if run > 0 { varints += 1 + varintLength(UInt64(run - 1)) }
+        let form: Form =
+            varints <= blocks && varints <= referenced ? .varints : blocks <= referenced ? .blocks : .referenced
+        return (differences, form, min(blocks, referenced, varints))
+    }
+
+    private static func varintLength(_ value: UInt64) -> Int { max(1, (64 - value.leadingZeroBitCount + 6) / 7) }
+
+    private static func zigzagLength(_ value: Int64) -> Int { varintLength(zigzag(value)) }
+
+    private static func write(
+        _ order: UInt8, _ form: Form, _ head: [UInt8], _ differences: [Int64], _ out: inout [UInt8]
+    ) {
+        switch form {
+        case .blocks: out.append(order << 1)
+        case .varints: out.append(order << 1 | 1)
+        case .referenced: out.append(8 | order)
+        }
+        out += head
+        switch form {
+        case .blocks: appendBlocks(differences.map(zigzag), &out)
+        case .varints: appendVarints(differences.map(zigzag), &out)
+        case .referenced: appendReferenced(differences, &out)
+        }
+    }
+
+    private static func appendReferenced(_ values: [Int64], _ out: inout [UInt8]) {
+        var start = 0
+        while start < values.count {
+            let block = values[start..<min(start + 64, values.count)]
+            let least = block.min() ?? 0
+            out.appendZigzag(least)
+            appendBlocks(block.map { UInt64(bitPattern: $0 &- least) }, &out)
+            start += 64
+        }
     }
 
     private static func appendBlocks(_ values: [UInt64], _ out: inout [UInt8]) {
@@ -81,7 +143,8 @@ enum IntegerColumn {
         guard count > 0 else { return }
         var index = 0
         let kind = reader.byte()
-        let order = Int(kind >> 1)
+        let isReferenced = kind & 8 != 0
+        let order = isReferenced ? Int(kind & 7) : Int(kind >> 1)
         guard order == 1 || order == 2 else {
             reader.failed = true
             return
@@ -102,8 +165,9 @@ enum IntegerColumn {
             index = 2
             left -= 1
         }
-        if kind & 1 == 0 {
+        if isReferenced || kind & 1 == 0 {
             while left > 0, !reader.failed {
+                let reference = isReferenced ? reader.zigzag() : 0
                 let width = Int(reader.byte())
                 let size = min(64, left)
                 guard width <= 64 else {
@@ -111,7 +175,15 @@ enum IntegerColumn {
                     return
                 }
                 var bits = BitReader(reader.slice((size * width + 7) / 8))
-                if order == 1 {
+                if isReferenced {
+                    for _ in 0..<size {
+                        let read = reference &+ Int64(bitPattern: bits.read(width))
+                        if order == 1 { difference = read } else { difference &+= read }
+                        value &+= difference
+                        out[index] = value
+                        index += 1
+                    }
+                } else if order == 1 {
                     for _ in 0..<size {
                         value &+= unzigzag(bits.read(width))
                         out[index] = value

@@ -39,13 +39,11 @@ extension HeadCode {
         powersOfTen.withUnsafeBufferPointer { powers in
             var state = decoder
             var divisor = powers[state.scale]
-            // The places of marks still to come, the first one last.
-            var places = HeadMarks.distances.reversed().map { bytes.count - $0 }.filter { $0 > 0 }
-            var nextMark = places.popLast() ?? .max
+            var nextMark = nextMarkPlace(bytes.count, behind: 0)
             while at < safeEnd {
                 if at >= nextMark {
                     marks.append(HeadMark(at: skipped + at, decoder: state))
-                    nextMark = places.popLast() ?? .max
+                    nextMark = nextMarkPlace(bytes.count, behind: nextMark)
                 }
                 let code = base.load(fromByteOffset: at, as: UInt8.self)
                 at += 1
@@ -127,6 +125,14 @@ extension HeadCode {
             }
         }
         return count
+    }
+
+    /// Where the next mark is to be left behind a place in so many bytes; out of reach where there is none.
+    private static func nextMarkPlace(_ count: Int, behind place: Int) -> Int {
+        let (far, near, nearest) = HeadMarks.distances
+        if count - far > place { return count - far }
+        if count - near > place { return count - near }
+        return count - nearest > place ? count - nearest : .max
     }
 
     /// Samples at the last distance with the last value.

@@ -20,8 +20,8 @@ final class HeadMarks: Sendable {
     }
 
     /// How far before the end marks are left, in bytes.
-    static let distances = [2048, 320]
-    /// Entries beyond this make all be forgotten; an entry takes some 150 bytes.
+    static let distances = (2048, 384, 96)
+    /// Entries beyond this make all be forgotten; an entry takes some 200 bytes.
     private static let limit = 200_000
 
     private let entries = Lock<[UInt32: Entry]>([:])
