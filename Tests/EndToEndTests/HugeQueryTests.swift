@@ -98,8 +98,8 @@ import Testing
         task.cancel()
         await #expect(throws: (any Error).self) { _ = try await task.value }
         let left = ContinuousClock.now
-        try await until("the evaluation has ended", seconds: 5) { try await scene.metric(stopped) == 1 }
-        // Seldom more than some milliseconds; a busy machine is given five seconds.
+        try await until("the evaluation has ended", seconds: 40) { try await scene.metric(stopped) == 1 }
+        // Seldom more than some milliseconds; a busy machine is given more.
         print("the evaluation ended \(ContinuousClock.now - left) after the client had gone")
     }
 
