@@ -144,6 +144,9 @@ struct CertsRenewCommand: AsyncParsableCommand {
         }
         var renewal = CertificateRenewal(options)
         renewal.announce = { printError("\($0)") }
+        renewal.tell = { printError($0) }
+        renewal.turn = RestartTurn(
+            node: hostName(), kubeconfig: options.layout.kubernetesDirectory + "/admin.conf")
         if !dryRun {
             do {
                 if let resumed = try await renewal.resume() {

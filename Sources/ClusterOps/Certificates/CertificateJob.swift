@@ -26,11 +26,14 @@ package final class CertificateJob: Sendable {
     private let trouble: Lock<Trouble?>
     private let lastSuccess: Gauge
     private let limits: StaticPodLimits
+    private let makeTurn: @Sendable (KubeadmLayout) -> RestartTurn?
 
+    /// `makeTurn` gives what keeps nodes from restarting their components at the same time.
     package init(
         _ options: RenewalOptions, metrics: MetricRegistry, clock: WallClock,
-        limits: StaticPodLimits = StaticPodLimits()
+        limits: StaticPodLimits = StaticPodLimits(), makeTurn: @escaping @Sendable (KubeadmLayout) -> RestartTurn? = { _ in nil }
     ) {
+        self.makeTurn = makeTurn
         self.options = Lock(options)
         self.clock = clock
         self.limits = limits
@@ -61,6 +64,8 @@ package final class CertificateJob: Sendable {
     /// One run. `nextRun` is when the next would be.
     package func run(nextRun: Int64?, log: @escaping @Sendable (String) -> Void) async throws -> String {
         var renewal = renewal
+        renewal.turn = makeTurn(renewal.options.layout)
+        renewal.tell = log
         renewal.announce = { log("\($0)") }
         if let resumed = try await renewal.resume() {
             log("resumed the renewal of \(resumed.plan.id)")

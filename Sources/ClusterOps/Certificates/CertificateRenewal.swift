@@ -7,6 +7,10 @@ package struct CertificateRenewal: Sendable {
     package var limits = StaticPodLimits()
     /// Told of each step before it is done.
     package var announce: (@Sendable (RenewalStep) -> Void)?
+    /// Told of what is waited for.
+    package var tell: @Sendable (String) -> Void = { _ in }
+    /// Keeps nodes from restarting their components at the same time; nil: there is no other node.
+    package var turn: RestartTurn?
     /// For tests: called between the journal and the step, and after the step; what it throws ends the renewal as a kill would.
     var interrupt: (@Sendable (RenewalStep, _ isDone: Bool) throws -> Void)?
 
@@ -66,6 +70,22 @@ package struct CertificateRenewal: Sendable {
         _ begun: RenewalMachine, _ lock: FileLock, _ isEnding: Lock<Bool>
     ) async throws -> RenewalMachine {
         defer { withExtendedLifetime(lock) {} }
+        do {
+            let end = try await allSteps(begun, lock, isEnding)
+            await turn?.give()
+            return end
+        } catch is Interruption {
+            // As after a kill, the turn stays this node's until it is back.
+            throw Interruption()
+        } catch {
+            await turn?.give()
+            throw error
+        }
+    }
+
+    private func allSteps(
+        _ begun: RenewalMachine, _ lock: FileLock, _ isEnding: Lock<Bool>
+    ) async throws -> RenewalMachine {
         var machine = begun
         var action = machine.handle(.begin)
         while case .perform(let step) = action {
@@ -74,10 +94,16 @@ package struct CertificateRenewal: Sendable {
             announce?(step)
             try interrupt?(step, false)
             do {
+                if case .stop(let component) = step, !machine.isGoingBack {
+                    try await awaitTurn(component, machine, isEnding)
+                }
                 let note = try await perform(step, machine, lock)
                 try interrupt?(step, true)
                 action = machine.handle(.succeeded(note: note))
             } catch let error as Interruption {
+                throw error
+            } catch let error as CancellationError {
+                // Told to end while it waited for its turn: nothing stands still.
                 throw error
             } catch {
                 action = machine.handle(.failed("\(error)"))
@@ -115,7 +141,6 @@ package struct CertificateRenewal: Sendable {
                     .renew(which, item, lock.descriptor)
             }
         case .stop(let component):
-            if component == "etcd", !machine.isGoingBack { try await proveSpare(control) }
             try await control.stop(component)
         case .start(let component):
             try await WorkerPool.blocking.run { try control.start(component) }
@@ -141,6 +166,34 @@ package struct CertificateRenewal: Sendable {
             }
         }
         return nil
+    }
+
+    /// Returns when this node may stop the component: it is its turn, and etcd can spare this member.
+    private func awaitTurn(_ component: String, _ machine: RenewalMachine, _ isEnding: Lock<Bool>) async throws {
+        let control = StaticPodControl(
+            layout: options.layout, heldDirectory: journal.heldDirectory(machine.plan), limits: limits)
+        // A kill came after the manifest was moved: the sooner it is back the better.
+        if control.isHeld(component) { return }
+        var isAlone = false
+        if let turn {
+            let answer = try await turn.take(isEnding: { isEnding.withLock { $0 } }, tell: tell)
+            if case .nobodyToAsk(let problem) = answer {
+                isAlone = true
+                tell("no turn could be agreed on with other nodes (\(problem)): goes on by etcd's quorum alone")
+            }
+        }
+        guard component == "etcd" else { return }
+        if isAlone { try await standBack(control) }
+        try await proveSpare(control)
+    }
+
+    /// Nodes that found nobody to ask at the same moment would all find etcd well: each waits for those before it in the order
+    /// of their members, long enough to see that one of them is at it.
+    private func standBack(_ control: StaticPodControl) async throws {
+        let probe = ControlPlaneProbe(layout: options.layout)
+        defer { probe.close() }
+        let place = await probe.place(try control.manifest("etcd"))
+        if place > 0 { try await Task.sleep(for: limits.standBack * place) }
     }
 
     /// Waits a little for other members to become well: another node's may just be restarting.

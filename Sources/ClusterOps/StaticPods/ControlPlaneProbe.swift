@@ -80,6 +80,15 @@ struct ControlPlaneProbe: Sendable {
         }
     }
 
+    /// This node's member's place in the order of all voting members' ids; 0 where it cannot be told.
+    func place(_ manifest: StaticPodManifest) async -> Int {
+        let own = client(ownEndpoints(manifest))
+        guard let members = try? await own.memberList(),
+            let ownID = (try? await own.status(own.endpoints.first ?? ""))?.header.memberID
+        else { return 0 }
+        return members.filter { !$0.isLearner }.map(\.id).sorted().firstIndex(of: ownID) ?? 0
+    }
+
     /// Nil where this node's member may be stopped: it is the only one, or a quorum of healthy ones remains, or there is no
     /// quorum that could be lost. Else why not.
     func cannotSpareMember(_ manifest: StaticPodManifest) async -> String? {

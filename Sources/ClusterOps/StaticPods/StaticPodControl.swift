@@ -7,6 +7,8 @@ package struct StaticPodLimits: Sendable {
     /// Until it is ready and proven.
     package var start: @Sendable (String) -> Duration = { _ in .seconds(300) }
     package var poll: Duration = .milliseconds(250)
+    /// How long each node waits for those before it where none can be asked: until a member that was stopped is seen as down.
+    package var standBack: Duration = .seconds(20)
     package var proc = "/proc"
     /// Whether a process of the right name is this node's, by its command line: tests run several nodes on one machine.
     package var isOurs: @Sendable ([String]) -> Bool = { _ in true }
@@ -32,6 +34,11 @@ package struct StaticPodControl: Sendable {
 
     private func file(_ component: String) -> String { "\(layout.manifests)/\(component).yaml" }
     private func held(_ component: String) -> String { "\(heldDirectory)/\(component).yaml" }
+
+    /// Whether the manifest is out of kubelet's sight.
+    func isHeld(_ component: String) -> Bool {
+        FileSystem.exists(held(component)) && !FileSystem.exists(file(component))
+    }
 
     /// From wherever the manifest is just now. Throws where there is none.
     package func manifest(_ component: String) throws -> StaticPodManifest {

@@ -9,7 +9,9 @@ struct CertificateParts: Sendable {
     init(_ options: CertificateOptions?, metrics: MetricRegistry, clock: WallClock) {
         let options = options ?? CertificateOptions()
         watch = CertificateWatch(CertificateInventory(layout: options.renewal.layout), metrics: metrics, clock: clock)
-        job = CertificateJob(options.renewal, metrics: metrics, clock: clock)
+        job = CertificateJob(
+            options.renewal, metrics: metrics, clock: clock,
+            makeTurn: { RestartTurn(node: hostName(), kubeconfig: $0.kubernetesDirectory + "/admin.conf") })
         apply(options)
     }
 
