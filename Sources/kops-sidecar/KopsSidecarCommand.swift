@@ -11,6 +11,6 @@ struct KopsSidecarCommand: AsyncParsableCommand {
             RunCommand.self, CheckCommand.self, TestCommand.self, QueryCommand.self, AlertsCommand.self,
             SilenceCommand.self, BackupCommand.self, RestoreCommand.self, CertsCommand.self, JobsCommand.self,
             StoreCommand.self, DoctorCommand.self, EtcdCommand.self, UpgradeCommand.self,
-            AuditCommand.self,
+            AuditCommand.self, EventsCommand.self,
         ])
 }

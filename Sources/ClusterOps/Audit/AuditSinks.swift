@@ -1,22 +1,23 @@
 import FoundationEssentials
 package import Platform
 
-/// Where entries are sent on to.
-package protocol AuditSink: Sendable {
+/// Where the lines of a log are sent on to.
+package protocol LogSink: Sendable {
     /// What was sent is remembered under this.
     var name: String { get }
     /// Throws where not all were taken; the whole batch is then sent again later.
-    func send(_ entries: [AuditEntry]) async throws
+    func send(_ lines: [ShippedLine]) async throws
 }
 
 /// Sends a request with the identity that the configuration gives it.
-package typealias AuditTransport = @Sendable (HTTPRequest) async throws -> HTTPResponse
+package typealias LogTransport = @Sendable (HTTPRequest) async throws -> HTTPResponse
 
 /// Why entries were not taken. One line.
-struct AuditSinkError: Error, CustomStringConvertible {
+struct LogSinkError: Error, CustomStringConvertible {
     let description: String
 }
 
+/// An entry of the audit trail as it is sent on.
 private struct AuditDocument: Encodable {
     let timestamp: String
     let cluster: String
@@ -32,7 +33,7 @@ private struct AuditDocument: Encodable {
         case cluster, node, actor, action, subject, result, detail
     }
 
-    init(_ entry: AuditEntry, _ origin: AuditOrigin) {
+    init(_ entry: AuditEntry, _ origin: LogOrigin) {
         timestamp = formatRFC3339(entry.time)
         cluster = origin.cluster
         node = origin.node
@@ -43,15 +44,24 @@ private struct AuditDocument: Encodable {
         detail = entry.detail
     }
 
-    var json: String {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return (try? encoder.encode(self)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
+}
+
+extension AuditEntry {
+    func line(_ origin: LogOrigin) -> ShippedLine {
+        ShippedLine(
+            id: id, time: time, key: "\(origin.cluster)-\(origin.node)-\(time)-\(id)",
+            json: lineOfJSON(AuditDocument(self, origin)))
     }
 }
 
-/// What tells one sidecar's entries from another's.
-package struct AuditOrigin: Sendable {
+func lineOfJSON(_ document: some Encodable) -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    return (try? encoder.encode(document)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
+}
+
+/// What tells one sidecar's lines from another's.
+package struct LogOrigin: Sendable {
     package var cluster: String
     package var node: String
 
@@ -61,22 +71,24 @@ package struct AuditOrigin: Sendable {
     }
 }
 
-/// Grafana Loki's push API: one stream for a sidecar, each entry a line of JSON.
-package struct LokiSink: AuditSink {
+/// Grafana Loki's push API: one stream for a sidecar and kind of log, each line JSON.
+package struct LokiSink: LogSink {
     package let name: String
     private let url: String
-    private let origin: AuditOrigin
-    private let transport: AuditTransport
+    private let kind: String
+    private let origin: LogOrigin
+    private let transport: LogTransport
 
-    /// `url` is Loki's own, as `http://loki:3100`.
-    package init(url: String, origin: AuditOrigin, transport: @escaping AuditTransport) {
+    /// `url` is Loki's own, as `http://loki:3100`; `kind` becomes a label of the stream.
+    package init(url: String, kind: String = "audit", origin: LogOrigin, transport: @escaping LogTransport) {
         name = "loki"
+        self.kind = kind
         self.url = url + "/loki/api/v1/push"
         self.origin = origin
         self.transport = transport
     }
 
-    package func send(_ entries: [AuditEntry]) async throws {
+    package func send(_ lines: [ShippedLine]) async throws {
         struct Push: Encodable {
             struct Stream: Encodable {
                 var stream: [String: String]
@@ -84,10 +96,10 @@ package struct LokiSink: AuditSink {
             }
             var streams: [Stream]
         }
-        let labels = ["job": "kops-sidecar", "kind": "audit", "cluster": origin.cluster, "node": origin.node]
-        let values = entries.map { entry in
-            // Entries of one millisecond keep their order.
-            [String(entry.time * 1_000_000 + entry.id % 1_000_000), AuditDocument(entry, origin).json]
+        let labels = ["job": "kops-sidecar", "kind": kind, "cluster": origin.cluster, "node": origin.node]
+        let values = lines.map { line in
+            // Lines of one millisecond keep their order.
+            [String(line.time * 1_000_000 + line.id % 1_000_000), line.json]
         }
         var request = HTTPRequest("POST", url)
         let encoder = JSONEncoder()
@@ -97,28 +109,26 @@ package struct LokiSink: AuditSink {
         request.timeout = .seconds(30)
         let answer = try await transport(request)
         guard (200..<300).contains(answer.status) else {
-            throw AuditSinkError(description: "Loki answers \(answer.status): \(answer.bodyText.prefix(300))")
+            throw LogSinkError(description: "Loki answers \(answer.status): \(answer.bodyText.prefix(300))")
         }
     }
 }
 
 /// Elasticsearch's bulk API. Each document has an id of its own, so that what is sent twice is there once.
-package struct ElasticsearchSink: AuditSink {
+package struct ElasticsearchSink: LogSink {
     package let name: String
     private let url: String
     private let index: String
-    private let origin: AuditOrigin
-    private let transport: AuditTransport
+    private let transport: LogTransport
 
-    package init(url: String, index: String, origin: AuditOrigin, transport: @escaping AuditTransport) {
+    package init(url: String, index: String, transport: @escaping LogTransport) {
         name = "elasticsearch"
         self.url = url + "/_bulk"
         self.index = index
-        self.origin = origin
         self.transport = transport
     }
 
-    package func send(_ entries: [AuditEntry]) async throws {
+    package func send(_ lines: [ShippedLine]) async throws {
         struct Action: Encodable {
             struct Create: Encodable {
                 var index: String
@@ -131,10 +141,9 @@ package struct ElasticsearchSink: AuditSink {
             var create: Create
         }
         var body: [UInt8] = []
-        for entry in entries {
-            let id = "\(origin.cluster)-\(origin.node)-\(entry.time)-\(entry.id)"
-            body += Array(try JSONEncoder().encode(Action(create: .init(index: index, id: id)))) + [10]
-            body += Array(AuditDocument(entry, origin).json.utf8) + [10]
+        for line in lines {
+            body += Array(try JSONEncoder().encode(Action(create: .init(index: index, id: line.key)))) + [10]
+            body += Array(line.json.utf8) + [10]
         }
         var request = HTTPRequest("POST", url)
         request.body = body
@@ -142,7 +151,7 @@ package struct ElasticsearchSink: AuditSink {
         request.timeout = .seconds(30)
         let answer = try await transport(request)
         guard (200..<300).contains(answer.status) else {
-            throw AuditSinkError(description: "Elasticsearch answers \(answer.status): \(answer.bodyText.prefix(300))")
+            throw LogSinkError(description: "Elasticsearch answers \(answer.status): \(answer.bodyText.prefix(300))")
         }
         try check(answer.body)
     }
@@ -166,7 +175,7 @@ package struct ElasticsearchSink: AuditSink {
         // 409: it is there already, from an attempt whose answer was lost. 400: it will never be taken; the rest goes on.
         let failed = answer.items.first { ![200, 201, 409, 400].contains($0.create.status) }
         if let failed {
-            throw AuditSinkError(
+            throw LogSinkError(
                 description:
                     "Elasticsearch refuses an entry with \(failed.create.status): \(failed.create.error?.reason ?? "")")
         }

@@ -12,7 +12,8 @@ package final class AuditTrail: Sendable {
 
     private struct Settings {
         var retention: Int64 = 90 * 86_400_000
-        var sinks: [any AuditSink] = []
+        var sinks: [any LogSink] = []
+        var origin = LogOrigin(cluster: "", node: "")
         var waiting = 0
     }
 
@@ -20,14 +21,28 @@ package final class AuditTrail: Sendable {
     private let clock: WallClock
     private let log: Logger
     private let metrics: MetricRegistry
-    private let settings = Lock(Settings())
+    private let settings: Lock<Settings>
     private let lost: Counter
+    private let shipping: LogShipping
     /// One thread, so that entries keep their order.
     private let writer = WorkerPool(name: "kops-audit", threads: 1, queueLimit: maxWaiting)
 
     /// Opens the file. Throws where it cannot be used.
     package init(path: String, clock: WallClock, metrics: MetricRegistry, log: Logger) throws {
         database = try Self.open(path)
+        let settings = Lock(Settings())
+        self.settings = settings
+        shipping = LogShipping(
+            database,
+            .init(
+                shipped: "kops_audit_shipped_total", failures: "kops_audit_ship_failures_total",
+                lines: "Entries of the audit trail"), metrics: metrics, log: log
+        ) { db, after, limit in
+            let origin = settings.withLock { $0.origin }
+            return try Row.fetchAll(
+                db, sql: "SELECT * FROM entry WHERE id > ? ORDER BY id LIMIT ?", arguments: [after, limit]
+            ).map { Self.entry($0).line(origin) }
+        }
         self.clock = clock
         self.log = log
         self.metrics = metrics
@@ -57,10 +72,11 @@ package final class AuditTrail: Sendable {
         return database
     }
 
-    package func apply(retention: Int64, sinks: [any AuditSink]) {
+    package func apply(retention: Int64, sinks: [any LogSink], origin: LogOrigin) {
         settings.withLock {
             $0.retention = retention
             $0.sinks = sinks
+            $0.origin = origin
         }
     }
 
@@ -170,7 +186,6 @@ package final class AuditTrail: Sendable {
 
     /// Removes what is too old and sends what is new, until the task is cancelled.
     package func run() async {
-        var pauses: [String: (until: Int64, length: Int64)] = [:]
         var cleanedAt: Int64?
         while !Task.isCancelled {
             let now = monotonicMilliseconds()
@@ -178,15 +193,7 @@ package final class AuditTrail: Sendable {
                 cleanedAt = now
                 await clean()
             }
-            for sink in settings.withLock({ $0.sinks }) {
-                if let pause = pauses[sink.name], now < pause.until { continue }
-                if await ship(sink) {
-                    pauses[sink.name] = nil
-                } else {
-                    let length = min((pauses[sink.name]?.length ?? 2500) * 2, 300_000)
-                    pauses[sink.name] = (monotonicMilliseconds() + length, length)
-                }
-            }
+            await shipping.ship(settings.withLock { $0.sinks })
             try? await Task.sleep(for: .seconds(2))
         }
     }
@@ -208,45 +215,6 @@ package final class AuditTrail: Sendable {
         }
     }
 
-    /// Sends all that is new, in batches; what was sent is remembered over restarts. False where the sink failed.
-    func ship(_ sink: any AuditSink) async -> Bool {
-        while !Task.isCancelled {
-            do {
-                let name = sink.name
-                let batch = try await WorkerPool.blocking.run { [database] in
-                    try database.read { db in
-                        try Row.fetchAll(
-                            db,
-                            sql: """
-                                SELECT * FROM entry WHERE id > coalesce((SELECT id FROM sent WHERE sink = ?), 0)
-                                ORDER BY id LIMIT 500
-                                """, arguments: [name]
-                        ).map(Self.entry)
-                    }
-                }
-                guard let last = batch.last else { return true }
-                try await sink.send(batch)
-                try await WorkerPool.blocking.run { [database] in
-                    try database.write { db in
-                        try db.execute(
-                            sql: "INSERT OR REPLACE INTO sent(sink, id) VALUES(?, ?)", arguments: [name, last.id])
-                    }
-                }
-                metrics.counter(
-                    "kops_audit_shipped_total", "Entries of the audit trail that were sent on.",
-                    labels: [("sink", name)]
-                ).add(Double(batch.count))
-            } catch {
-                if Task.isCancelled { return false }
-                metrics.counter(
-                    "kops_audit_ship_failures_total", "Attempts to send entries on that failed.",
-                    labels: [("sink", sink.name)]
-                ).add()
-                log.warning(
-                    "the audit trail cannot be sent on", metadata: ["sink": "\(sink.name)", "error": "\(error)"])
-                return false
-            }
-        }
-        return true
-    }
+    /// Sends all that is new; false where the sink failed.
+    func ship(_ sink: any LogSink) async -> Bool { await shipping.ship(sink) }
 }

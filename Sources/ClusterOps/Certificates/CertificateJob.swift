@@ -31,7 +31,8 @@ package final class CertificateJob: Sendable {
     /// `makeTurn` gives what keeps nodes from restarting their components at the same time.
     package init(
         _ options: RenewalOptions, metrics: MetricRegistry, clock: WallClock,
-        limits: StaticPodLimits = StaticPodLimits(), makeTurn: @escaping @Sendable (KubeadmLayout) -> RestartTurn? = { _ in nil }
+        limits: StaticPodLimits = StaticPodLimits(),
+        makeTurn: @escaping @Sendable (KubeadmLayout) -> RestartTurn? = { _ in nil }
     ) {
         self.makeTurn = makeTurn
         self.options = Lock(options)

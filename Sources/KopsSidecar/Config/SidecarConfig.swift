@@ -10,6 +10,8 @@ package struct ClusterConfig: Sendable, Equatable {
     /// Milliseconds; nil: not collected.
     package var objectsInterval: Int64?
     package var metricsServerInterval: Int64?
+    /// Nil: events are not kept.
+    package var events: ClusterEventsConfig?
 
     /// What is collected of the cluster; nil: nothing.
     var collector: ClusterCollectorOptions? {
@@ -131,6 +133,7 @@ extension SidecarConfig {
         alerting = decodeAlertingConfig(root.section("alerting"))
         jobs = decodeJobsConfig(root.section("jobs"))
         audit = decodeAuditConfig(root.section("audit"))
+        checkShippedEvents(root, cluster, audit)
         for (key, why) in Self.unsupported { root.refuse(key, why) }
         // How Prometheus itself runs: nothing of this program's depends on it.
         _ = root.section("runtime").map { $0.int("gogc") }
@@ -227,6 +230,7 @@ private func decodeClusterConfig(_ section: ConfigSection?) -> ClusterConfig {
     config.objectsInterval = decodeCollected(section.section("objects"), section.isNull("objects"))
     config.metricsServerInterval = decodeCollected(
         section.section("metrics_server"), section.isNull("metrics_server"))
+    config.events = decodeClusterEvents(section.section("events"), section.isNull("events"))
     section.finish()
     return config
 }

@@ -3,20 +3,22 @@ import FoundationEssentials
 import Monitoring
 import Platform
 
-func makeAuditSinks(_ config: SidecarConfig, client: HTTPClient) -> [any AuditSink] {
-    let origin = AuditOrigin(cluster: config.cluster.name, node: hostName())
-    func transport(_ http: HTTPClientConfig) -> AuditTransport {
+func logOrigin(_ config: SidecarConfig) -> LogOrigin { LogOrigin(cluster: config.cluster.name, node: hostName()) }
+
+/// Where logs go: `audit.loki` and `audit.elasticsearch`. `kind` tells them apart there.
+func makeLogSinks(_ config: SidecarConfig, kind: String, client: HTTPClient) -> [any LogSink] {
+    func transport(_ http: HTTPClientConfig) -> LogTransport {
         let identity = HTTPAuthorizer(http, client: client, clock: .system)
         return { request in try await client.send(try await identity.prepare(request)) }
     }
-    var sinks: [any AuditSink] = []
+    var sinks: [any LogSink] = []
     if let loki = config.audit.loki {
-        sinks.append(LokiSink(url: loki.url, origin: origin, transport: transport(loki.http)))
+        sinks.append(
+            LokiSink(url: loki.url, kind: kind, origin: logOrigin(config), transport: transport(loki.http)))
     }
     if let elastic = config.audit.elasticsearch {
         sinks.append(
-            ElasticsearchSink(
-                url: elastic.url, index: config.audit.index, origin: origin, transport: transport(elastic.http)))
+            ElasticsearchSink(url: elastic.url, index: config.audit.index, transport: transport(elastic.http)))
     }
     return sinks
 }

@@ -56,6 +56,7 @@ package final class SidecarService: Sendable {
     let jobs: JobRunner
     let leadership: Leadership
     let audit: AuditTrail
+    let events: ClusterEventKeeper
     private let notifications: NotificationService
     private let outlets: AlertOutlets
     private let notifier: HTTPClient
@@ -139,6 +140,13 @@ package final class SidecarService: Sendable {
         }
         let external = Lock(config.global.externalLabels)
         let clusters = makeClusterHub(clock: clock, metrics: metrics, log: log)
+        do {
+            events = try ClusterEventKeeper(
+                path: ClusterEventStore.path(in: config.storage.path), hub: clusters, clock: clock, metrics: metrics,
+                log: log, isLeader: { [leadership] in leadership.isLeader })
+        } catch {
+            throw StartFailure(kind: .failed, lines: ["events: \(error)"])
+        }
         collector = ClusterCollector(hub: clusters, appender: store, clock: clock, metrics: metrics, log: log)
         let discovery = DiscoveryEnvironment(
             client: http, clock: clock, log: log, metrics: metrics, clusters: clusters,
@@ -222,7 +230,10 @@ package final class SidecarService: Sendable {
         if let note = querySource.apply(config) {
             log.warning("configuration", metadata: ["finding": "\(note)"])
         }
-        audit.apply(retention: config.audit.retention, sinks: makeAuditSinks(config, client: notifier))
+        audit.apply(
+            retention: config.audit.retention, sinks: makeLogSinks(config, kind: "audit", client: notifier),
+            origin: logOrigin(config))
+        events.apply(clusterEventOptions(config, client: notifier))
         let all: [[Job]] = [
             try backupJobs(backup, config.backup), try etcdJobs(config.etcd), upgradeJobs(config),
             try doctorJobs(config), try certificates.jobs(config.certificates, clock: clock),
@@ -379,6 +390,7 @@ package final class SidecarService: Sendable {
                             await followLeadership(leadership, notifications)
                         }),
                     .init(service: Part("audit") { [audit] in await audit.run() }),
+                    .init(service: Part("events") { [events] in await events.run() }),
                     .init(service: Part("certificates") { [certificates] in await certificates.watch.run() }),
                     .init(service: Part("web access") { [access] in await access.follow() }),
                     .init(service: Part("housekeeping") { [self] in await housekeeping() }),
@@ -449,7 +461,8 @@ package final class SidecarService: Sendable {
             + KopsRoutes(
                 jobs: jobs, certificates: certificates.watch, backups: { [current] in current.withLock { $0.backup } }
             ).routes
-            + UpgradeRoutes(upgrade, jobs: jobs).routes + doctorRoutes() + AuditRoutes(audit).routes + status.routes
+            + UpgradeRoutes(upgrade, jobs: jobs).routes + doctorRoutes() + AuditRoutes(audit).routes
+            + EventRoutes(events).routes + status.routes
             + pageRoutes()
     }
 }

@@ -70,6 +70,7 @@ extension PageFiles {
             <h2>Nodes</h2><div id="node-list"></div>
             <h2>Upgrade</h2><div id="upgrade-state"></div>
             <h2>Certificates</h2><div id="certificate-list"></div>
+            <h2>Events</h2><div id="event-list"></div>
           </section>
           <section id="rules"><h2>Rules</h2><div id="rule-list"></div></section>
         </main>

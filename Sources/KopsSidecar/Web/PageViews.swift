@@ -125,8 +125,13 @@ extension PageFiles {
         // Parts that this sidecar may not have answer 404.
         const absent = (id, text) => error => error.status === 404
           ? byId(id).replaceChildren(element("p", text, "dim")) : fail(id, error);
+        const eventRow = e => [since(e.last), [e.type, e.type === "Warning" ? "warn" : "dim"], e.reason,
+          (e.namespace ? e.namespace + "/" : "") + e.kind.toLowerCase() + "/" + e.name, e.count, e.message];
         async function clusterWork() {
           await Promise.all([
+            get("/api/kops/v1/events?limit=100").then(({ events, kept }) => show("event-list",
+              ["last", "type", "reason", "object", "count", "message"], events.map(eventRow),
+              kept ? "none yet" : "events are not kept")).catch(absent("event-list", "events are not kept")),
             get("/api/kops/v1/certificates").then(({ certificates }) => show("certificate-list",
               ["expires in", "subject", "kind", "path"], [...certificates].sort((a, b) => a.daysLeft - b.daysLeft).map(c => [
                 [c.daysLeft < 0 ? "expired" : c.daysLeft + " d", certificateClass(c)], c.subject, c.kind, c.path]),

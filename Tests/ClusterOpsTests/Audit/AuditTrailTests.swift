@@ -39,7 +39,7 @@ import Testing
         }
         let state = Lock(State())
 
-        var transport: AuditTransport {
+        var transport: LogTransport {
             { [state] request in
                 state.withLock { state in
                     state.requests.append(request)
@@ -68,7 +68,7 @@ import Testing
         #expect(entries.first?.detail == "no etcd")
         #expect(try trail.list(limit: 10, action: "POST /api").map(\.actor) == ["alice"])
         #expect(try trail.list(limit: 10, since: 1_800_000_001_000).count == 1)
-        trail.apply(retention: 3_600_000, sinks: [])
+        trail.apply(retention: 3_600_000, sinks: [], origin: LogOrigin(cluster: "c", node: "n"))
         bench.now.withLock { $0 += 3_600_000 - 500 }
         await trail.clean()
         #expect(try trail.list(limit: 10).map(\.action) == ["backup"])
@@ -80,7 +80,7 @@ import Testing
         #expect(
             await trail.ship(
                 LokiSink(
-                    url: "http://loki", origin: AuditOrigin(cluster: "c", node: "n"), transport: server.transport)))
+                    url: "http://loki", origin: LogOrigin(cluster: "c", node: "n"), transport: server.transport)))
         #expect(server.bodies().joined().contains("restore"))
     }
 
@@ -113,7 +113,7 @@ import Testing
     @Test func sendsEachEntryInOrderOnceAlsoOverARestartAndAFailure() async throws {
         let bench = try Bench()
         let server = Server()
-        let origin = AuditOrigin(cluster: "prod", node: "cp1")
+        let origin = LogOrigin(cluster: "prod", node: "cp1")
         func sink() -> LokiSink { LokiSink(url: "http://loki:3100", origin: origin, transport: server.transport) }
         let trail = try bench.open()
         for number in 0..<3 { trail.record(action: "step \(number)", succeeded: true) }
@@ -157,8 +157,8 @@ import Testing
             retention: 3_600_000,
             sinks: [
                 LokiSink(
-                    url: "http://loki", origin: AuditOrigin(cluster: "c", node: "n"), transport: server.transport)
-            ])
+                    url: "http://loki", origin: LogOrigin(cluster: "c", node: "n"), transport: server.transport)
+            ], origin: LogOrigin(cluster: "c", node: "n"))
         let loop = Task { await trail.run() }
         trail.record(action: "something", succeeded: true)
         for _ in 0..<400 where server.bodies().isEmpty { try await Task.sleep(for: .milliseconds(25)) }
@@ -170,12 +170,12 @@ import Testing
     @Test func elasticsearchIsBelievedByDocument() async throws {
         let server = Server()
         let sink = ElasticsearchSink(
-            url: "http://es:9200", index: "audit", origin: AuditOrigin(cluster: "c", node: "n"),
-            transport: server.transport)
+            url: "http://es:9200", index: "audit", transport: server.transport)
+        let origin = LogOrigin(cluster: "c", node: "n")
         var entry = AuditEntry(time: 1_800_000_000_000, actor: "a", action: "quote \" and\nline", succeeded: false)
         entry.id = 7
         server.state.withLock { $0.answer = (200, #"{"errors":false,"items":[{"create":{"status":201}}]}"#) }
-        try await sink.send([entry])
+        try await sink.send([entry.line(origin)])
         let lines = server.bodies()[0].split(separator: "\n", omittingEmptySubsequences: false)
         #expect(lines.count == 3)
         #expect(lines[0].contains("\"_id\":\"c-n-1800000000000-7\"") && lines[0].contains("\"_index\":\"audit\""))
@@ -183,10 +183,10 @@ import Testing
             lines[1].contains("\"@timestamp\":\"2027-01-15T08:00:00Z\"") && lines[1].contains("\"result\":\"failure\""))
         // There already: an attempt whose answer was lost.
         server.state.withLock { $0.answer = (200, #"{"errors":true,"items":[{"create":{"status":409}}]}"#) }
-        try await sink.send([entry])
+        try await sink.send([entry.line(origin)])
         server.state.withLock {
             $0.answer = (200, #"{"errors":true,"items":[{"create":{"status":429,"error":{"reason":"busy"}}}]}"#)
         }
-        await #expect(throws: AuditSinkError.self) { try await sink.send([entry]) }
+        await #expect(throws: LogSinkError.self) { try await sink.send([entry.line(origin)]) }
     }
 }
