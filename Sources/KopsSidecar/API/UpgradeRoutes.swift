@@ -63,9 +63,17 @@ package struct UpgradeRoutes: Sendable {
         }
     }
 
-    /// The job's run outlives the request.
+    /// The job's run outlives the request. One whose upgrade has just ended may still be at its own end: then it is asked for
+    /// again, or what was asked for would lie there until somebody looks.
     private func start() -> APIReply {
-        Task { [jobs] in _ = try? await jobs.trigger(UpgradeService.jobName) }
+        Task { [jobs, upgrade] in
+            for _ in 0..<300 {
+                if (try? await jobs.trigger(UpgradeService.jobName)) != nil { return }
+                try? await Task.sleep(for: .milliseconds(200))
+                let isLeft = (try? await WorkerPool.blocking.run { upgrade.isUnfinished }) ?? true
+                if !isLeft { return }
+            }
+        }
         return .success { $0.string("begun") }
     }
 }
