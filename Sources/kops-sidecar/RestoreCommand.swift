@@ -19,7 +19,8 @@ struct RestoreCommand: AsyncParsableCommand {
 
     @OptionGroup(title: "Where the backup is") var place: PlaceOptions
 
-    @Option(help: ArgumentHelp("The key that opens a sealed backup.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp("The key that opens a sealed backup; - reads it from standard input.", valueName: "file"))
     var keyFile: String?
 
     @Option(
@@ -78,6 +79,7 @@ struct RestoreCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The configuration file, for its destinations.", valueName: "file"))
     var config: String?
 
+    @OptionGroup(title: "The other members") var others: OtherMembersOptions
     @OptionGroup var listing: OutputOptions
 
     func run() async throws {
@@ -136,6 +138,7 @@ struct RestoreCommand: AsyncParsableCommand {
         options.controlPlane = controlPlane
         options.singleMember = singleMember
         options.setAside = setAside
+        options.remote = try others.options()
         for text in force {
             guard let reason = RestoreOverride(rawValue: text) else {
                 let known = RestoreOverride.allCases.map(\.rawValue)
@@ -149,6 +152,10 @@ struct RestoreCommand: AsyncParsableCommand {
             progress.finish()
             printError("\(index + 1). \(step.description)")
         }
+        let tell: @Sendable (String) -> Void = { line in
+            progress.finish()
+            printError(line)
+        }
         try await withBackupErrors { [options, destinations] in
             defer { progress.finish() }
             if undo {
@@ -160,8 +167,8 @@ struct RestoreCommand: AsyncParsableCommand {
             if resume {
                 try show(
                     try await RestorePlan.resume(
-                        dataDirectory: options.dataDirectory, destinations: destinations, announce: announce,
-                        progress: progress.handler), note)
+                        dataDirectory: options.dataDirectory, keyFile: keyFile, destinations: destinations,
+                        announce: announce, tell: tell, progress: progress.handler), note)
                 return
             }
             let plan = try await RestorePlan.make(options, destinations: destinations)
@@ -170,7 +177,7 @@ struct RestoreCommand: AsyncParsableCommand {
                 return
             }
             for line in plan.describe() { printError(line) }
-            try show(try await plan.execute(announce: announce, progress: progress.handler), note)
+            try show(try await plan.execute(announce: announce, tell: tell, progress: progress.handler), note)
         }
     }
 

@@ -60,6 +60,10 @@ package struct RestoreSurroundings: Sendable {
     package var memberLimit: Duration = .seconds(30)
     /// When kubelet is no longer waited for: its poll, the grace period and a little.
     package var kubeletLimit: Duration = .seconds(60)
+    /// The way to another member by its name; nil goes by SSH.
+    var executor: (@Sendable (String) -> (any Executor)?)?
+    /// Between two looks at another node where its restore is under way already.
+    var remotePause: Duration = .seconds(2)
     /// Whether a process of a component's name is this node's, by its command line: tests run beside other clusters.
     var isOurs: @Sendable ([String]) -> Bool = { _ in true }
     /// Called before each step (false) and behind it, before that is written down (true); what it throws ends the restore

@@ -22,7 +22,7 @@ extension RestorePlan {
     /// `keepFetched` leaves what was brought here where it is, for who looks into it afterwards.
     package func execute(
         surroundings: RestoreSurroundings = .system, keepFetched: Bool = false,
-        announce: (@Sendable (Int, RestoreStep) -> Void)? = nil,
+        announce: (@Sendable (Int, RestoreStep) -> Void)? = nil, tell: (@Sendable (String) -> Void)? = nil,
         progress: BackupProgressHandler? = nil
     ) async throws -> RestoreReport {
         let started = formatRFC3339(clock.nowMilliseconds(), fraction: false)
@@ -31,21 +31,26 @@ extension RestorePlan {
             journal: journal, destinations: destinations, clock: clock, surroundings: surroundings,
             announce: announce, progress: progress)
         executor.keepFetched = keepFetched
+        executor.tell = tell
         return try await executor.run()
     }
 
-    /// Goes on with a restore into the directory that was interrupted.
+    /// Goes on with a restore into the directory that was interrupted. `keyFile` takes the place of the one it was begun with.
+    /// `tell` gets the lines of other nodes.
     package static func resume(
-        dataDirectory: String, destinations: [any Destination] = [], clock: WallClock = .system,
-        surroundings: RestoreSurroundings = .system, announce: (@Sendable (Int, RestoreStep) -> Void)? = nil,
+        dataDirectory: String, keyFile: String? = nil, destinations: [any Destination] = [],
+        clock: WallClock = .system, surroundings: RestoreSurroundings = .system,
+        announce: (@Sendable (Int, RestoreStep) -> Void)? = nil, tell: (@Sendable (String) -> Void)? = nil,
         progress: BackupProgressHandler? = nil
     ) async throws -> RestoreReport {
-        guard let journal = try RestoreExecutor.readJournal(dataDirectory), journal.state == .running else {
+        guard var journal = try RestoreExecutor.readJournal(dataDirectory), journal.state == .running else {
             throw BackupError(.notFound, "no restore into \(dataDirectory) waits to be resumed")
         }
+        journal.plan.options.keyFile = keyFile ?? journal.plan.options.keyFile
         var executor = RestoreExecutor(
             journal: journal, destinations: destinations, clock: clock, surroundings: surroundings,
             announce: announce, progress: progress)
+        executor.tell = tell
         return try await executor.run()
     }
 }
@@ -58,6 +63,9 @@ struct RestoreExecutor {
     let announce: (@Sendable (Int, RestoreStep) -> Void)?
     let progress: BackupProgressHandler?
     var keepFetched = false
+    var tell: (@Sendable (String) -> Void)?
+    /// The other members' restores, from the first step that has to do with them.
+    var remote: RemoteRestore?
     var record: RestorePlan.Record { journal.plan }
     var directory: String { record.options.dataDirectory }
 
@@ -97,6 +105,8 @@ struct RestoreExecutor {
         defer { withExtendedLifetime(lock) {} }
         var report = RestoreReport(dataDirectory: directory, asideDirectory: record.asideDirectory)
         try writeJournal()
+        // Begun before a kill: they may have gone on, or not have been begun everywhere.
+        if record.steps.prefix(journal.done).contains(where: { $0.action == .beginOthers }) { try others().begin() }
         while journal.done < record.steps.count {
             try Task.checkCancellation()
             let step = record.steps[journal.done]
@@ -107,7 +117,13 @@ struct RestoreExecutor {
                 journal.notes = (journal.notes ?? []) + notes
             } catch {
                 journal.lastProblem = "\(error)"
-                try? writeJournal()
+                if step.action == .prepareOthers {
+                    // Nothing was changed anywhere: the next attempt is a new one.
+                    try? FileSystem.removeFile(Self.journalPath(directory))
+                } else {
+                    try? writeJournal()
+                }
+                await leaveOthers()
                 throw error
             }
             try surroundings.interrupt?(step, true)
@@ -156,6 +172,10 @@ struct RestoreExecutor {
         case .compareMembers, .disarm, .proveServer, .lookForStale:
             if journal.waitsForOthers == true { return [] }
             return try await provePart(action)
+        case .prepareOthers: try await prepareOthers()
+        case .beginOthers: try others().begin()
+        case .awaitOthers: try await awaitOthers()
+        case .judgeOthers: return try await judgeOthers()
         case .restartKubelet: try await surroundings.restartKubelet()
         case .reviveKubelet: try await reviveKubelet()
         }

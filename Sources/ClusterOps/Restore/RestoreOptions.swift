@@ -42,6 +42,8 @@ package struct RestoreOptions: Sendable, Codable, Equatable {
     package var kubeletDirectory = "/var/lib/kubelet"
     /// Asked whether a quorum is alive, beside those that the old data directory and the backup name.
     package var etcd = EtcdOptions()
+    /// Nil restores this member only, and the plan prints the commands for the others.
+    package var remote: RemoteOptions?
     /// For what has to be brought here first; nil takes the data directory's parent.
     package var workDirectory: String?
 

@@ -22,6 +22,8 @@ package struct RestorePlan: Sendable {
         var ports: [UInt16]
         /// The node whose files the bundle holds; nil where that is not known.
         var bundleOf: String?
+        /// The members that are restored over SSH; nil where only this one is.
+        var remote: RemoteMembers?
         /// `revision`, or the newest that the log of changes brings back; what the plan says of it.
         var reached: Int64?
     }
@@ -118,18 +120,21 @@ package struct RestorePlan: Sendable {
         try checks.room(parent)
         try await checks.quorum(bundled: preview?.clientTLS)
 
+        let remote = try options.remote.map { try RemoteMembers.find($0, seed, own: name) }
         // While the node's pods stop, kubelet may have etcd make a directory yet.
         let aside =
             checks.directoryIsUsed || options.controlPlane ? unusedPath("\(directory).before-\(stamp)") : nil
         let record = Record(
             options: options, source: source,
             steps: steps(
-                options, source, aside: aside, members: seed.members.count, revision: reached),
+                options, source, aside: aside, members: seed.members.count, revision: reached,
+                others: remote),
             memberName: name, initialCluster: cluster, token: token, revision: source.manifest?.revision,
             asideDirectory: aside, newDirectory: "\(directory).kops-new", fetchDirectory: fetch,
             heldDirectory: held, ports: checks.isNodesOwn ? ports.sorted() : [], bundleOf: bundled["name"],
+            remote: remote,
             reached: reached)
-        let notes = checks.notes + others(record, seed, source)
+        let notes = checks.notes + others(record, seed)
         return RestorePlan(record: record, notes: notes, destinations: destinations, clock: clock)
     }
 
@@ -167,7 +172,8 @@ package struct RestorePlan: Sendable {
     }
 
     private static func steps(
-        _ options: RestoreOptions, _ source: SnapshotSource, aside: String?, members: Int, revision: Int64?
+        _ options: RestoreOptions, _ source: SnapshotSource, aside: String?, members: Int, revision: Int64?,
+        others: RemoteMembers?
     ) -> [RestoreStep] {
         let directory = options.dataDirectory
         var steps: [RestoreStep] = []
@@ -178,10 +184,13 @@ package struct RestorePlan: Sendable {
             let names = source.files.map(\.file)
             add(.fetch, "fetch \(names.joined(separator: ", "))")
         }
+        let names = others?.hosts.map(\.title).joined(separator: ", ") ?? ""
+        if others != nil { add(.prepareOthers, "copy the backup to \(names) and have each make its plan") }
         let bump = options.bumpRevision.map { "revisions bumped by \($0) and the old ones marked compacted" }
         add(
             .build,
             "make \(directory).kops-new from the backup and check it whole (\(bump ?? "revisions left as they are"))")
+        if others != nil { add(.beginOthers, "begin the same on \(names), beside what is done here") }
         if options.controlPlane {
             for component in StaticPod.stopOrder {
                 add(.stop(component: component), "stop \(component): move its manifest away and prove that it ended")
@@ -201,36 +210,23 @@ package struct RestorePlan: Sendable {
             add(.disarm, "turn off alarms that came with the backup")
             add(.start(component: "kube-apiserver"), "start kube-apiserver")
             add(.proveServer, "wait until kube-apiserver is ready")
+            if others != nil { add(.awaitOthers, "wait until \(names) are done") }
             if members > 1 { add(.compareMembers, "compare the members' hashes of their keys") }
             add(.start(component: "kube-controller-manager"), "start kube-controller-manager")
             add(.start(component: "kube-scheduler"), "start kube-scheduler")
             add(.restartKubelet, "restart kubelet, so that it asks for everything anew")
             add(.lookForStale, "look for nodes and versions that the backup knows and that are no more")
         }
+        if others != nil { add(.judgeOthers, "see that \(names) are restored, and remove what was copied there") }
         return steps
     }
 
     /// What has to be done on the other members.
-    private static func others(_ record: Record, _ seed: ClusterIdentity, _ source: SnapshotSource) -> [String] {
-        guard seed.members.count > 1 else { return [] }
-        var notes = [
-            "this cluster has \(seed.members.count) members: stop all of them, restore the same backup on each, and start them together; etcd serves once \(seed.members.count / 2 + 1) run"
-        ]
+    private static func others(_ record: Record, _ seed: ClusterIdentity) -> [String] {
+        guard seed.members.count > 1, record.remote == nil else { return [] }
         let names = seed.members.map(\.name).filter { $0 != record.memberName }.sorted()
-        for name in names {
-            let what = record.options.controlPlane ? " --control-plane" : " --data-dir \(record.options.dataDirectory)"
-            let bump = record.options.bumpRevision.map { " --bump-revision \($0)" } ?? " --no-bump"
-            let from = record.options.placeArguments ?? record.options.from.map { " --from \($0)" } ?? ""
-            let point =
-                record.options.atRevision.map { " --revision \($0)" }
-                ?? record.options.atTime.map { " --at " + ($0 == .max ? "latest" : formatRFC3339($0)) } ?? ""
-            let key = record.options.keyFile.map { " --key-file \($0)" } ?? ""
-            let backup = source.manifest?.name ?? record.options.source
-            notes.append(
-                "on \(name): kops-sidecar restore \(backup)\(from)\(key)\(point)\(what) --set-aside --name \(name) --initial-cluster '\(record.initialCluster)' --initial-cluster-token \(record.token)\(bump)"
-            )
-        }
-        return notes
+        return [MemberCommand.note(members: seed.members.count)]
+            + names.map { MemberCommand(record: record, member: $0).note }
     }
 }
 

@@ -26,6 +26,14 @@ package struct RestoreStep: Sendable, Codable, Equatable {
         case reviveKubelet
         /// Reports what the restored cluster believes and is not so.
         case lookForStale
+        /// Over SSH: the other members have what they need and have made their plans; nothing is changed there.
+        case prepareOthers
+        /// The other members are restored from here on, beside the steps on this node.
+        case beginOthers
+        /// Waits until their restores have ended.
+        case awaitOthers
+        /// Fails where one of them did.
+        case judgeOthers
     }
 
     package var action: Action
