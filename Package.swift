@@ -130,7 +130,8 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests", dependencies: ["Platform", "kops-sidecar", "TestSupport"],
             exclude: [
-                "webhook.py", "receivers.py", "jira_standin.py", "rule-cases", "rule-files.txt", "cluster-objects.json",
+                "webhook.py", "receivers.py", "jira_standin.py", "sns_server.py", "rule-cases", "rule-files.txt",
+                "cluster-objects.json",
                 "discovery.yaml",
                 "discovery-targets.json", "scrape_targets.py", "scrapes.yaml", "scrapes.json",
             ],

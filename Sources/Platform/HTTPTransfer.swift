@@ -160,7 +160,18 @@ final class Transfer: @unchecked Sendable {
             easy.set(CURLOPT_USERNAME, auth.user)
             easy.set(CURLOPT_PASSWORD, auth.password)
         }
-        if let signature = request.awsSigV4 { easy.set(CURLOPT_AWS_SIGV4, signature) }
+        if let signature = request.awsSigV4 {
+            easy.set(CURLOPT_AWS_SIGV4, signature)
+            // Not signed, for proxies change it; libcurl signs every header of the list below.
+            if let agent = headers.firstIndex(where: { $0.name.lowercased() == "user-agent" }) {
+                easy.set(CURLOPT_USERAGENT, headers.remove(at: agent).value)
+            }
+            // libcurl hashes only what it holds itself, and would sign an empty body.
+            let hash = "x-amz-content-sha256"
+            if let body = request.body, !headers.contains(where: { $0.name.lowercased() == hash }) {
+                headers.append((hash, hexadecimal(Digest.hash(.sha256, body))))
+            }
+        }
         // Prometheus' way: a proxy is used where the configuration names one, not because the environment does.
         easy.set(CURLOPT_PROXY, request.proxy ?? "")
         if let noProxy = request.noProxy { easy.set(CURLOPT_NOPROXY, noProxy) }

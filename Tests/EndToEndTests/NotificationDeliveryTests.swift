@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Glibc
 import Platform
 import Testing
@@ -166,6 +167,67 @@ struct NotificationDeliveryTests {
         #expect(scene.requests("/flaky/2").count == told, "who was told is not told again")
         #expect(scene.requests("/late", in: "late").count == 1)
         #expect(scene.requests("/beat").count == 1, "a message heartbeat keeps its interval over a restart")
+        #expect(scene.sidecar?.stop() == 0)
+    }
+
+    private static let motoPython = root + "/.build/test-tools/moto/bin/python3"
+
+    /// Published with a signature that moto checks, and delivered to a queue; a wrong key is told and not tried again at once.
+    @Test(.enabled(if: FileSystem.exists(motoPython), "needs moto: scripts/test-tools"))
+    func messagesAreSignedForSNS() async throws {
+        struct Ready: Decodable {
+            var port: Int
+            var topic: String
+            var access_key: String
+            var secret_key: String
+        }
+        struct Message: Decodable {
+            var Message: String
+            var Subject: String?
+            var MessageAttributes: [String: [String: String]]?
+        }
+        let scene = try Receivers()
+        scene.programs.append(
+            try Program([Self.motoPython, root + "/Tests/EndToEndTests/sns_server.py"], log: scene.directory + "/sns"))
+        func lines<T: Decodable>(_ type: T.Type) -> [T] {
+            ((try? FileSystem.readText(scene.directory + "/sns")) ?? "").split(separator: "\n").compactMap {
+                try? JSONDecoder().decode(type, from: Data($0.utf8))
+            }
+        }
+        try await until("moto serves: \(scene.programs[0].text)") { !lines(Ready.self).isEmpty }
+        let ready = try #require(lines(Ready.self).first)
+        func receiver(_ name: String, _ secret: String) -> String {
+            """
+            - name: \(name)
+              sns_configs:
+                - {api_url: 'http://127.0.0.1:\(ready.port)', topic_arn: '\(ready.topic)', attributes: {team: '{{ .CommonLabels.team }}'},
+                   sigv4: {region: eu-west-1, access_key: '\(ready.access_key)', secret_key: '\(secret)'}}
+            """.split(separator: "\n").map { "    " + $0 }.joined(separator: "\n")
+        }
+        try scene.write(
+            """
+            http: {listen: "127.0.0.1:\(scene.ports[0])"}
+            storage: {path: \(scene.directory)/data}
+            notifications:
+              route: {receiver: good, group_by: [alertname], group_wait: 0s, group_interval: 1s, routes: [{receiver: bad, matchers: [k=bad]}]}
+              receivers:
+            \(receiver("good", ready.secret_key))
+            \(receiver("bad", "wrong"))
+            """, "kops-sidecar.yaml")
+        try await scene.startSidecar()
+        try await scene.post(#""alertname":"Disk & co","team":"ä=b+c""#)
+        try await scene.post(#""alertname":"B","k":"bad""#)
+        try await until("the queue has it") { lines(Message.self).count == 1 }
+        let message = try #require(lines(Message.self).first)
+        #expect(
+            message.Subject == "[FIRING:1] Disk & co (ä=b+c)" || message.Subject?.hasPrefix("[FIRING:1] Disk") == true)
+        #expect(message.Message.contains("alertname = Disk & co") && message.Message.contains("team = ä=b+c"))
+        #expect(message.MessageAttributes?["team"]?["Value"] == "ä=b+c")
+        try await until("the wrong key is told") {
+            try await scene.metric(
+                "kops_notifications_failed_total{receiver=\"bad\",integration=\"sns\",reason=\"clientError\"}") != nil
+        }
+        #expect(lines(Message.self).count == 1)
         #expect(scene.sidecar?.stop() == 0)
     }
 

@@ -8,11 +8,11 @@ private final class OneAnswer: Sendable {
     let port: Int
     private let fd: Int32
 
-    init(_ answer: [UInt8], thenHang: Bool = false) {
+    init(_ answer: [UInt8], thenHang: Bool = false, address host: UInt32 = 0x7f00_0001) {
         fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = in_addr_t(0x7f00_0001).bigEndian
+        address.sin_addr.s_addr = in_addr_t(host).bigEndian
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let fd = fd
         withUnsafeMutablePointer(to: &address) { pointer in
@@ -96,6 +96,33 @@ private final class OneAnswer: Sendable {
         await #expect(throws: HTTPError(.refusedAddress, "")) { try await client.send(request) }
         request.allowAddress = nil
         await #expect(throws: HTTPError(.connect, "")) { try await client.send(request) }
+    }
+
+    /// A receiver that is allowed may not send the request on to one that is not.
+    @Test func redirectionsToRefusedAddressesAreNotFollowed() async throws {
+        let local = OneAnswer(answer("HTTP/1.1 200 OK\r\nContent-Length: 6", Array("secret".utf8)))
+        // 127.0.0.2 stands for the outside: both are loopback's.
+        let client = HTTPClient(name: "test")
+        defer { client.shutdown() }
+        for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
+            for host in ["127.0.0.1", "localhost", "0x7f.1", "2130706433"] {
+                let head = "HTTP/1.1 \(status)\r\nLocation: http://\(host):\(local.port)/\r\nContent-Length: 0"
+                let outside = OneAnswer(answer(head, []), address: 0x7f00_0002)
+                var request = HTTPRequest("POST", "http://127.0.0.2:\(outside.port)/")
+                request.body = Array("{}".utf8)
+                request.timeout = .seconds(10)
+                request.allowAddress = { $0 == "127.0.0.2" }
+                await #expect(throws: HTTPError(.refusedAddress, ""), "\(status) to \(host)") {
+                    try await client.send(request)
+                }
+                request.allowAddress = nil
+                #expect(try await client.send(request).bodyText == "secret", "\(status) to \(host)")
+                // The connection that was made before the rule is not used past it.
+                request.url = "http://127.0.0.1:\(local.port)/"
+                request.allowAddress = { $0 == "127.0.0.2" }
+                await #expect(throws: HTTPError(.refusedAddress, "")) { try await client.send(request) }
+            }
+        }
     }
 
     @Test func secretsAreRedacted() {

@@ -51,6 +51,10 @@ func checkIntegration(_ kind: IntegrationKind, _ section: ConfigSection, _ confi
         if !["text", "markdown"].contains(config.text("message_type")) {
             refuse("message_type", "message_type must be text or markdown")
         }
+    case .matrix:
+        if config.text("room_id").hasPrefix("#") {
+            refuse("room_id", "room_id is the room's own identifier, which begins with !, not an alias")
+        }
     case .jira:
         if !["auto", "cloud", "datacenter"].contains(config.text("api_type")) {
             refuse("api_type", "api_type must be auto, cloud or datacenter")

@@ -66,6 +66,17 @@ package func truncated(_ text: String, bytes limit: Int) -> String {
     return String(text[..<end]) + "…"
 }
 
+/// The same by bytes of UTF-8, without cutting a character; what is over counts the tags that are closed.
+package func truncatedHTML(_ text: String, bytes limit: Int) -> String {
+    var scalars = text.unicodeScalars.count
+    var out = text
+    while out.utf8.count > limit, scalars > 1 {
+        scalars = max(1, min(scalars - 1, Int(Double(scalars) * Double(limit) / Double(out.utf8.count))))
+        out = truncatedHTML(text, scalars: scalars)
+    }
+    return out
+}
+
 /// Cuts HTML so that no entity or tag is left in pieces and every open tag is closed.
 package func truncatedHTML(_ text: String, scalars limit: Int) -> String {
     guard text.unicodeScalars.count > limit, limit > 0 else { return text }

@@ -76,6 +76,11 @@ private func retryAfter(_ response: HTTPResponse, now: Int64) -> Int64? {
         if let date = parseHTTPDate(text) { return max(0, date - now) }
     }
     let body = response.bodyText
+    if let key = body.range(ofText: "\"retry_after_ms\":") {
+        // Matrix.
+        let digits = body[key...].drop { $0 == " " }.prefix { $0.isNumber }
+        if let milliseconds = Int64(digits), milliseconds < 1_000_000_000 { return milliseconds }
+    }
     if let key = body.range(ofText: "\"retry_after\":") {
         let digits = body[key...].drop { $0 == " " }.prefix { $0.isNumber || $0 == "." }
         if let seconds = Double(digits), seconds < 1e6 { return Int64(seconds * 1000) }

@@ -100,7 +100,9 @@ enum Wording {
             "wechat.default.to_party", "wechat.default.to_tag", "wechat.default.agent_id",
             "rocketchat.default.emoji", "rocketchat.default.iconurl", "rocketchat.default.text", "__description":
             return ""
-        case "slack.default.color", "mattermost.default.color": return data.firing.isEmpty ? "good" : "danger"
+        // Mattermost knows no names of colours.
+        case "mattermost.default.color": return data.firing.isEmpty ? "#2f7d32" : "#b3261e"
+        case "slack.default.color": return data.firing.isEmpty ? "good" : "danger"
         case "discord.default.message", "telegram.default.message", "mattermost.default.text",
             "googlechat.default.message":
             var text = "\n"

@@ -240,11 +240,12 @@ extension MessageBuilder {
         }
     }
 
+    /// The service takes 32,000 bytes.
     func googlechat() throws -> [Outgoing] {
-        try post(secret("url")) { $0.field("text", truncated(rendered("message"), bytes: 4096)) }
+        try post(secret("url")) { $0.field("text", truncated(rendered("message"), bytes: 24_000)) }
     }
 
-    /// The transaction's name is made from the group and the flush, so that a repeat of the same one shows once.
+    /// An event may have 65,536 bytes. The transaction's name is made from the group and the flush, so that a repeat of the same one shows once.
     func matrix() throws -> [Outgoing] {
         let transaction = "\(groupHash.prefix(32))-\(delivery.flushedAt)"
         let url =
@@ -255,7 +256,7 @@ extension MessageBuilder {
             json.field("msgtype", "m.text")
             json.field("body", truncated(rendered("message"), bytes: 24_000))
             json.field("format", "org.matrix.custom.html")
-            json.field("formatted_body", truncatedHTML(rendered("html", html: true), scalars: 24_000))
+            json.field("formatted_body", truncatedHTML(rendered("html", html: true), bytes: 24_000))
         }
         var request = try request("PUT", url, json: json)
         request.headers.append(("Authorization", "Bearer \(try secret("access_token"))"))
@@ -270,9 +271,10 @@ extension MessageBuilder {
             json.field("message", truncated(rendered("message"), bytes: 4000))
             let priorities = ["min": 1, "low": 2, "default": 3, "high": 4, "urgent": 5, "max": 5]
             let priority = rendered("priority")
-            if let level = priorities[priority] ?? Int(priority) {
+            if let level = priorities[priority] ?? Int(priority), (1...5).contains(level) {
                 json.field("priority", level)
-            } else if priority.isEmpty {
+            } else {
+                // Any other would have the message refused.
                 json.field("priority", isFiring ? 4 : 3)
             }
             let own = rendered("tags").split(separator: ",").map { String($0.filter { $0 != " " }) }
