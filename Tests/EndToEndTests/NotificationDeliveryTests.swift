@@ -178,13 +178,25 @@ struct NotificationDeliveryTests {
         struct Ready: Decodable {
             var port: Int
             var topic: String
-            var access_key: String
-            var secret_key: String
+            var accessKey: String
+            var secretKey: String
+
+            enum CodingKeys: String, CodingKey {
+                case port, topic
+                case accessKey = "access_key"
+                case secretKey = "secret_key"
+            }
         }
         struct Message: Decodable {
-            var Message: String
-            var Subject: String?
-            var MessageAttributes: [String: [String: String]]?
+            var text: String
+            var subject: String?
+            var attributes: [String: [String: String]]?
+
+            enum CodingKeys: String, CodingKey {
+                case text = "Message"
+                case subject = "Subject"
+                case attributes = "MessageAttributes"
+            }
         }
         let scene = try Receivers()
         scene.programs.append(
@@ -201,7 +213,7 @@ struct NotificationDeliveryTests {
             - name: \(name)
               sns_configs:
                 - {api_url: 'http://127.0.0.1:\(ready.port)', topic_arn: '\(ready.topic)', attributes: {team: '{{ .CommonLabels.team }}'},
-                   sigv4: {region: eu-west-1, access_key: '\(ready.access_key)', secret_key: '\(secret)'}}
+                   sigv4: {region: eu-west-1, access_key: '\(ready.accessKey)', secret_key: '\(secret)'}}
             """.split(separator: "\n").map { "    " + $0 }.joined(separator: "\n")
         }
         try scene.write(
@@ -211,7 +223,7 @@ struct NotificationDeliveryTests {
             notifications:
               route: {receiver: good, group_by: [alertname], group_wait: 0s, group_interval: 1s, routes: [{receiver: bad, matchers: [k=bad]}]}
               receivers:
-            \(receiver("good", ready.secret_key))
+            \(receiver("good", ready.secretKey))
             \(receiver("bad", "wrong"))
             """, "kops-sidecar.yaml")
         try await scene.startSidecar()
@@ -220,9 +232,9 @@ struct NotificationDeliveryTests {
         try await until("the queue has it") { lines(Message.self).count == 1 }
         let message = try #require(lines(Message.self).first)
         #expect(
-            message.Subject == "[FIRING:1] Disk & co (ä=b+c)" || message.Subject?.hasPrefix("[FIRING:1] Disk") == true)
-        #expect(message.Message.contains("alertname = Disk & co") && message.Message.contains("team = ä=b+c"))
-        #expect(message.MessageAttributes?["team"]?["Value"] == "ä=b+c")
+            message.subject == "[FIRING:1] Disk & co (ä=b+c)" || message.subject?.hasPrefix("[FIRING:1] Disk") == true)
+        #expect(message.text.contains("alertname = Disk & co") && message.text.contains("team = ä=b+c"))
+        #expect(message.attributes?["team"]?["Value"] == "ä=b+c")
         try await until("the wrong key is told") {
             try await scene.metric(
                 "kops_notifications_failed_total{receiver=\"bad\",integration=\"sns\",reason=\"clientError\"}") != nil
