@@ -44,6 +44,37 @@ import Testing
         }
     }
 
+    /// Fields that etcd 3.6 added (storage version, quota, downgrade state, hash revision) beside those of before; and what a later
+    /// one may add is passed over.
+    @Test func answersOfEtcd36AreRead() throws {
+        var header = ProtobufWriter()
+        header.put(1, 0xcb7a_d23f_783f_5d77)
+        header.put(3, 812_345)
+        var downgrade = ProtobufWriter()
+        downgrade.put(1, 1)
+        downgrade.put(2, bytes: "3.5.0".utf8)
+        var status = ProtobufWriter()
+        status.add(1, message: header)
+        status.put(2, bytes: "3.6.8".utf8)
+        status.put(3, 25_000_000)
+        status.put(4, 7)
+        status.put(9, 20_000_000)
+        status.put(11, bytes: "3.6.0".utf8)
+        status.put(12, 2_147_483_648)
+        status.add(13, message: downgrade)
+        status.put(99, bytes: [1, 2, 3])
+        let read = try EtcdStatus(status.bytes)
+        #expect(read.version == "3.6.8" && read.storageVersion == "3.6.0" && read.quota == 2_147_483_648)
+        #expect(read.header.revision == 812_345 && read.leader == 7 && read.databaseSizeInUse == 20_000_000)
+        var hash = ProtobufWriter()
+        hash.add(1, message: header)
+        hash.put(2, 0xdead_beef)
+        hash.put(3, 812_000)
+        hash.put(4, 812_345)
+        let answer = try EtcdHashKV(hash.bytes)
+        #expect(answer.hash == 0xdead_beef && answer.compactRevision == 812_000 && answer.hashRevision == 812_345)
+    }
+
     @Test func framesMayBeCutAnywhere() throws {
         let messages = [[], [1], Array(repeating: 7, count: 1000), [], [2, 3]] as [[UInt8]]
         let stream = messages.flatMap { GRPCFrame.encode($0) }
