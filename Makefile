@@ -25,6 +25,8 @@ bench:
 	@scripts/deps test
 	$(SWIFT) build -c release --product kops-sidecar
 	scripts/bench
+	scripts/bench-queries
+	scripts/bench-start
 
 lint:
 	$(SWIFT) format lint --strict --recursive Package.swift Sources Tests
