@@ -12,6 +12,30 @@ package struct Labels: Hashable, Sendable {
     /// Takes bytes that are already in the canonical form described above; nothing is checked.
     package init(bytes: [UInt8]) { self.bytes = bytes }
 
+    /// The bytes where they are whole fields, an even number of them; nil for anything else. For bytes from files.
+    package init?(stored bytes: UnsafeRawBufferPointer) {
+        guard Labels.isWhole(bytes) else { return nil }
+        self.bytes = Array(bytes)
+    }
+
+    package static func isWhole(_ raw: UnsafeRawBufferPointer) -> Bool {
+        var at = 0
+        var fields = 0
+        while at < raw.count {
+            var length = Int(raw[at])
+            at += 1
+            if length == 255 {
+                guard raw.count - at >= 3 else { return false }
+                length = Int(raw[at]) | Int(raw[at + 1]) << 8 | Int(raw[at + 2]) << 16
+                at += 3
+            }
+            guard raw.count - at >= length else { return false }
+            at += length
+            fields += 1
+        }
+        return fields % 2 == 0
+    }
+
     /// Sorts the pairs by name and drops pairs with an empty value. Of several pairs with one name the last one stays.
     package init(_ pairs: some Sequence<(String, String)>) {
         var builder = LabelsBuilder()

@@ -168,6 +168,10 @@ struct NotificationDeliveryTests {
         #expect(scene.requests("/late", in: "late").count == 1)
         #expect(scene.requests("/beat").count == 1, "a message heartbeat keeps its interval over a restart")
         #expect(scene.sidecar?.stop() == 0)
+        let left = try FileSystem.list(scene.directory + "/data").filter {
+            $0.hasSuffix("-wal") || $0.hasSuffix("-shm")
+        }
+        #expect(left == [], "a clean stop leaves SQLite's files alone")
     }
 
     private static let motoPython = root + "/.build/test-tools/moto/bin/python3"

@@ -63,6 +63,16 @@ import Testing
         #expect(sorted.sortedByLabels(\.labels).map(\.index) == sorted.map(\.index))
     }
 
+    @Test func storedBytesAreTakenWholeOnly() {
+        let whole = Labels([("a", "1"), ("long", String(repeating: "x", count: 300))]).bytes
+        #expect(whole.withUnsafeBytes { Labels(stored: $0)?.bytes } == whole)
+        for length in 1..<whole.count where length != 4 {
+            #expect(whole.prefix(length).withUnsafeBytes { Labels(stored: $0) } == nil)
+        }
+        #expect(([1, 97, 5, 98] as [UInt8]).withUnsafeBytes { Labels(stored: $0) } == nil)
+        #expect(([255, 1] as [UInt8]).withUnsafeBytes { Labels(stored: $0) } == nil)
+    }
+
     @Test func unusualNamesAreQuoted() {
         let labels = Labels([("__name__", "http.requests"), ("my.label", "a\"b\\c\n")])
         #expect(labels.description == #"{"http.requests", "my.label"="a\"b\\c\n"}"#)

@@ -106,6 +106,48 @@ import Testing
         #expect(bytes.count <= 640 + 10 * 3 + 4)
     }
 
+    /// A gauge in pages that stands still most of the time: a bit for each sample and nine for each change.
+    @Test func sparsePagesTakeABitEachAndTheirChanges() {
+        var random = SeededGenerator(6)
+        var value = 1e9
+        let values = (0..<1280).map { _ -> Double in
+            if Int.random(in: 0..<5, using: &random) == 0 {
+                value += Double(Int.random(in: -255...255, using: &random)) * 4096
+            }
+            return value.rounded(.down) - value.rounded(.down).truncatingRemainder(dividingBy: 4096)
+        }
+        var bytes: [UInt8] = []
+        ValueColumn.encode(values, into: &bytes)
+        #expect(bytes.count <= 1280 / 8 + 1280 / 5 * 9 / 8 * 5 / 4)
+        let scratch = DecodeScratch()
+        bytes.withUnsafeBytes {
+            var reader = ByteReader($0)
+            ValueColumn.decode(&reader, count: values.count, scratch: scratch)
+            #expect(!reader.failed && reader.atEnd)
+        }
+        #expect(Array(UnsafeBufferPointer(start: scratch.values, count: values.count)) == values)
+    }
+
+    @Test(arguments: 0..<100)
+    func missingScrapesComeBackAndTakeFewBytes(_ seed: Int) {
+        var random = SeededGenerator(UInt64(seed))
+        var time: Int64 = 1_700_000_000_123
+        let times = (0..<Int.random(in: 3...1000, using: &random)).map { _ -> Int64 in
+            time += 15_000
+            while Int.random(in: 0..<50, using: &random) == 0 { time += 15_000 }
+            return time
+        }
+        let gaps = zip(times.dropFirst(), times).filter { $0 - $1 != 15_000 }.count
+        var bytes: [UInt8] = []
+        SampleChunk.encode(times, [Double](repeating: 1, count: times.count), shared: false, into: &bytes)
+        #expect(bytes.count <= 9 + 20 + gaps * 3)
+        var (gotTimes, gotValues): ([Int64], [Double]) = ([], [])
+        let whole = bytes.withUnsafeBytes {
+            SampleChunk.decode($0, count: times.count, shared: [], timestamps: &gotTimes, values: &gotValues)
+        }
+        #expect(whole && gotTimes == times)
+    }
+
     @Test func aSteadyCounterTakesLittleRoom() {
         let timestamps = (0..<480).map { 1_700_000_000_000 + Int64($0) * 15_000 }
         let counter = (0..<480).map { Double($0 * 17) }

@@ -117,6 +117,9 @@ package final class AuditTrail: Sendable {
         if !taken { lost.add() }
     }
 
+    /// Writes what waits and puts the file in order: SQLite's companions go. What is recorded later is lost.
+    package func close() async { _ = try? await writer.run { [database] in try database.close() } }
+
     private static func insert(_ entry: AuditEntry, _ database: DatabaseQueue) throws {
         try database.write { db in
             try db.execute(

@@ -83,6 +83,9 @@ package final class ClusterEventKeeper: Sendable {
     /// Whether events are kept.
     package var isOn: Bool { state.withLock { $0.options != nil } }
 
+    /// Puts the file in order, once nothing runs any more.
+    package func close() async { _ = try? await WorkerPool.blocking.run { [store] in try store.database.close() } }
+
     /// Nil: events are not followed; what is kept stays until it is too old.
     package func apply(_ options: ClusterEventOptions?) {
         state.withLock { state in

@@ -50,6 +50,8 @@ struct JobJournal: Sendable {
         try migrator.migrate(database)
     }
 
+    func close() { try? database.close() }
+
     func begin(_ job: String, at time: Int64, onDemand: Bool, attempt: Int) throws -> Int64 {
         try database.write { db in
             try db.execute(

@@ -91,6 +91,9 @@ package final class JobRunner: Sendable {
         try journal.markInterrupted(at: clock.nowMilliseconds())
     }
 
+    /// Puts the journal's file in order, once nothing runs any more.
+    package func close() async { _ = try? await WorkerPool.blocking.run { [journal] in journal.close() } }
+
     /// Replaces all jobs; runs under way go on.
     package func apply(_ jobs: [Job]) {
         let now = clock.nowMilliseconds()

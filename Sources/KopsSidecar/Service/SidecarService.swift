@@ -405,12 +405,20 @@ package final class SidecarService: Sendable {
         do {
             try await group.run()
         } catch {
-            store.close()
+            await close()
             throw StartFailure(kind: .failed, lines: ["the service ended: \(error)"])
         }
         supervisor.stopping()
-        store.close()
+        await close()
         log.info("stopped")
+    }
+
+    /// Puts all files in order, so that none of SQLite's companions stays.
+    private func close() async {
+        store.close()
+        await jobs.close()
+        await events.close()
+        await audit.close()
     }
 
     /// Tells systemd that the service lives, as often as it asks for.

@@ -1,14 +1,16 @@
 /// A column of integers, coded as first value and differences of first or second order. The differences go into blocks of 64
-/// of one bit width each, with or without the block's least one taken off, or into varints with runs of zeros; whichever is
-/// shortest is kept.
+/// of one bit width each, with or without the block's least one taken off or its zeros marked apart, or into varints with
+/// runs of zeros; whichever is shortest is kept.
 ///
-/// Layout: one byte `order << 1 | form` (form 0 blocks, 1 varints) or `8 | order` (blocks above a reference), the first value
+/// Layout: one byte `order << 1 | form` (form 0 blocks, 1 varints), `8 | order` (blocks above a reference) or `16 | order`
+/// (sparse blocks), the first value
 /// (and with order 2 the first difference) as zigzag varints, then the rest. Blocks: a byte of width, then the block's values
 /// in that many bits each, to the next whole byte; zigzag values, or what they are above the block's reference, which
-/// stands before the width as a zigzag varint. Varints: zigzag, where zero is followed by the run's length minus one.
+/// stands before the width as a zigzag varint. Sparse blocks: the width, a bit for each value that is not zero, to the next
+/// whole byte, and those values as zigzag values. Varints: zigzag, where zero is followed by the run's length minus one.
 enum IntegerColumn {
     private enum Form {
-        case blocks, varints, referenced
+        case blocks, varints, referenced, sparse
     }
 
     static func encode(_ values: [Int64], into out: inout [UInt8]) {
@@ -35,18 +37,21 @@ enum IntegerColumn {
 
     /// The form that takes least room for the differences, and how many bytes it takes.
     private static func best(_ differences: [Int64]) -> ([Int64], Form, Int) {
-        var (blocks, referenced, varints) = (0, 0, 0)
+        var (blocks, referenced, sparse, varints) = (0, 0, 0, 0)
         var start = 0
         while start < differences.count {
             let end = min(start + 64, differences.count)
-            var (all, least, most): (UInt64, Int64, Int64) = (0, .max, .min)
+            var (all, least, most, zeros): (UInt64, Int64, Int64, Int) = (0, .max, .min, 0)
             for i in start..<end {
                 let difference = differences[i]
                 all |= zigzag(difference)
                 least = min(least, difference)
                 most = max(most, difference)
+                if difference == 0 { zeros += 1 }
             }
-            blocks += 1 + ((64 - all.leadingZeroBitCount) * (end - start) + 7) / 8
+            let width = 64 - all.leadingZeroBitCount
+            blocks += 1 + (width * (end - start) + 7) / 8
+            sparse += 1 + (end - start + 7) / 8 + (width * (end - start - zeros) + 7) / 8
             let span = UInt64(bitPattern: most &- least)
             referenced += 1 + zigzagLength(least) + ((64 - span.leadingZeroBitCount) * (end - start) + 7) / 8
             start = end
@@ -62,9 +67,11 @@ enum IntegerColumn {
             varints += zigzagLength(difference)
         }
         if run > 0 { varints += 1 + varintLength(UInt64(run - 1)) }
-        let form: Form =
-            varints <= blocks && varints <= referenced ? .varints : blocks <= referenced ? .blocks : .referenced
-        return (differences, form, min(blocks, referenced, varints))
+        let sizes: [(Form, Int)] = [
+            (.varints, varints), (.blocks, blocks), (.referenced, referenced), (.sparse, sparse),
+        ]
+        let (form, size) = sizes.min { $0.1 < $1.1 } ?? (.varints, varints)
+        return (differences, form, size)
     }
 
     private static func varintLength(_ value: UInt64) -> Int { max(1, (64 - value.leadingZeroBitCount + 6) / 7) }
@@ -78,12 +85,14 @@ enum IntegerColumn {
         case .blocks: out.append(order << 1)
         case .varints: out.append(order << 1 | 1)
         case .referenced: out.append(8 | order)
+        case .sparse: out.append(16 | order)
         }
         out += head
         switch form {
         case .blocks: appendBlocks(differences.map(zigzag), &out)
         case .varints: appendVarints(differences.map(zigzag), &out)
         case .referenced: appendReferenced(differences, &out)
+        case .sparse: appendSparse(differences, &out)
         }
     }
 
@@ -94,6 +103,23 @@ enum IntegerColumn {
             let least = block.min() ?? 0
             out.appendZigzag(least)
             appendBlocks(block.map { UInt64(bitPattern: $0 &- least) }, &out)
+            start += 64
+        }
+    }
+
+    private static func appendSparse(_ values: [Int64], _ out: inout [UInt8]) {
+        var start = 0
+        while start < values.count {
+            let block = values[start..<min(start + 64, values.count)]
+            let present = block.filter { $0 != 0 }.map(zigzag)
+            let width = present.reduce(0) { max($0, 64 - $1.leadingZeroBitCount) }
+            out.append(UInt8(width))
+            var mask = BitWriter()
+            for value in block { mask.write(value == 0 ? 0 : 1, 1) }
+            out += mask.finish()
+            var bits = BitWriter()
+            for value in present { bits.write(value, width) }
+            if width > 0 { out += bits.finish() }
             start += 64
         }
     }
@@ -143,8 +169,8 @@ enum IntegerColumn {
         guard count > 0 else { return }
         var index = 0
         let kind = reader.byte()
-        let isReferenced = kind & 8 != 0
-        let order = isReferenced ? Int(kind & 7) : Int(kind >> 1)
+        let (isReferenced, isSparse) = (kind & 0xf8 == 8, kind & 0xf8 == 16)
+        let order = isReferenced || isSparse ? Int(kind & 7) : Int(kind >> 1)
         guard order == 1 || order == 2 else {
             reader.failed = true
             return
@@ -165,7 +191,28 @@ enum IntegerColumn {
             index = 2
             left -= 1
         }
-        if isReferenced || kind & 1 == 0 {
+        if isSparse {
+            while left > 0, !reader.failed {
+                let width = Int(reader.byte())
+                let size = min(64, left)
+                guard width <= 64 else {
+                    reader.failed = true
+                    return
+                }
+                var mask: UInt64 = 0
+                for i in 0..<((size + 7) / 8) { mask |= UInt64(reader.byte()) << UInt64(56 - i * 8) }
+                if size < 64 { mask &= ~(UInt64.max >> UInt64(size)) }
+                var bits = BitReader(reader.slice((mask.nonzeroBitCount * width + 7) / 8))
+                for i in 0..<size {
+                    let read = (mask << UInt64(i)) >> 63 == 1 ? unzigzag(bits.read(width)) : 0
+                    if order == 1 { difference = read } else { difference &+= read }
+                    value &+= difference
+                    out[index] = value
+                    index += 1
+                }
+                left -= size
+            }
+        } else if isReferenced || kind & 1 == 0 {
             while left > 0, !reader.failed {
                 let reference = isReferenced ? reader.zigzag() : 0
                 let width = Int(reader.byte())

@@ -3,7 +3,9 @@ import MetricModel
 /// One series' float samples of some time, encoded by column.
 ///
 /// Layout: the timestamps, then a `ValueColumn`. Timestamps begin with a byte of kind. 0: first timestamp (zigzag) and the
-/// constant distance (varint). 1: an `IntegerColumn`. 2: the same timestamps as the chunk before in the row.
+/// constant distance (varint). 1: an `IntegerColumn`. 2: the same timestamps as the chunk before in the row. 3: as 0, but some
+/// scrapes are missing: their places (count, then for each the distance to the index before and how many times the
+/// distance is there once more, varints).
 enum SampleChunk {
     /// Where `shared` the timestamps are those of the chunk before.
     static func encode(_ timestamps: [Int64], _ values: [Double], shared: Bool, into out: inout [UInt8]) {
@@ -14,8 +16,10 @@ enum SampleChunk {
             out.appendZigzag(timestamps[0])
             out.appendVarint(UInt64(distance))
         } else {
-            out.append(1)
-            IntegerColumn.encode(timestamps, into: &out)
+            var column: [UInt8] = [1]
+            IntegerColumn.encode(timestamps, into: &column)
+            let gaps = gapped(timestamps, shorterThan: column.count)
+            out += gaps ?? column
         }
         ValueColumn.encode(values, into: &out)
     }
@@ -27,6 +31,32 @@ enum SampleChunk {
             return nil
         }
         return distance
+    }
+
+    /// The timestamps as a distance and the places where it is there several times; nil where they are not so or it takes more
+    /// room than `limit`.
+    private static func gapped(_ timestamps: [Int64], shorterThan limit: Int) -> [UInt8]? {
+        guard timestamps.count > 2 else { return nil }
+        var distance = Int64.max
+        for i in 1..<timestamps.count { distance = min(distance, timestamps[i] &- timestamps[i - 1]) }
+        guard distance > 0 else { return nil }
+        var places: [UInt8] = []
+        var (count, before): (UInt64, Int) = (0, 0)
+        for i in 1..<timestamps.count {
+            let step = timestamps[i] &- timestamps[i - 1]
+            if step == distance { continue }
+            guard step % distance == 0 else { return nil }
+            places.appendVarint(UInt64(i - before))
+            places.appendVarint(UInt64(step / distance - 1))
+            if places.count > limit { return nil }
+            (count, before) = (count + 1, i)
+        }
+        var out: [UInt8] = [3]
+        out.appendZigzag(timestamps[0])
+        out.appendVarint(UInt64(distance))
+        out.appendVarint(count)
+        out += places
+        return out.count < limit ? out : nil
     }
 
     /// Whether a chunk leans on the timestamps of the one before it.
@@ -53,6 +83,30 @@ enum SampleChunk {
                 time &+= distance
             }
         case 1: IntegerColumn.decode(&reader, count: count, to: out)
+        case 3:
+            let first = reader.zigzag()
+            let distance = Int64(truncatingIfNeeded: reader.varint())
+            var left = reader.varint()
+            guard left < UInt64(count) else { return false }
+            var (time, index, gapAt, more): (Int64, Int, Int, Int64) = (first, 0, 0, 0)
+            while true {
+                // Up to the next gap, or to the end.
+                if left > 0 {
+                    gapAt += Int(clamping: reader.varint())
+                    more = Int64(truncatingIfNeeded: reader.varint())
+                    guard gapAt > index, gapAt < count, !reader.failed else { return false }
+                } else {
+                    gapAt = count
+                }
+                while index < gapAt {
+                    out[index] = time
+                    time &+= distance
+                    index += 1
+                }
+                if left == 0 { break }
+                time &+= distance &* more
+                left -= 1
+            }
         default: return false
         }
         return !reader.failed

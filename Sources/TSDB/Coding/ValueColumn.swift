@@ -16,7 +16,8 @@ func scaledInteger(_ value: Double, _ scale: Int) -> Int64? {
 ///
 /// Layout: one byte of kind. 0: one word, the value of all. 1: scale, exceptions (count, then for each the distance to the
 /// index before and the word), and the values times 10^scale as an `IntegerColumn`; an exception (a stale marker, say)
-/// stands there as the value before it. 2: XOR with the value before, in bits: `0` same; `10` within the last window of
+/// stands there as the value before it. 3: the same with a factor of all integers (varint; pages of memory are multiples of
+/// 4096) before the column, whose values it is taken out of. 2: XOR with the value before, in bits: `0` same; `10` within the last window of
 /// meaningful bits; `11`, 5 bits of leading zeros, 6 bits of length minus one, the bits (Gorilla, VLDB 2015).
 enum ValueColumn {
     static func encode(_ values: [Double], into out: inout [UInt8]) {
@@ -28,7 +29,6 @@ enum ValueColumn {
         }
         let xor = xorBits(values)
         if let scaled = scaledColumn(values), scaled.count <= xor.count {
-            out.append(1)
             out += scaled
         } else {
             out.append(2)
@@ -62,7 +62,8 @@ enum ValueColumn {
                 integers.append(integers.last ?? 0)
             }
         }
-        var out: [UInt8] = [UInt8(scale)]
+        let factor = commonFactor(integers)
+        var out: [UInt8] = [factor > 1 ? 3 : 1, UInt8(scale)]
         out.appendVarint(UInt64(exceptions.count))
         var before = 0
         for index in exceptions {
@@ -70,8 +71,23 @@ enum ValueColumn {
             out.appendWord(values[index].bitPattern)
             before = index
         }
+        if factor > 1 {
+            out.appendVarint(factor)
+            for i in integers.indices { integers[i] /= Int64(factor) }
+        }
         IntegerColumn.encode(integers, into: &out)
         return out
+    }
+
+    /// The greatest number that divides all; 1 where there is none, or only zeros. All are below 2^53.
+    private static func commonFactor(_ integers: [Int64]) -> UInt64 {
+        var factor: UInt64 = 0
+        for integer in integers {
+            var other = integer.magnitude
+            while other != 0 { (factor, other) = (other, factor % other) }
+            if factor == 1 { break }
+        }
+        return max(1, factor)
     }
 
     private static func xorBits(_ values: [Double]) -> [UInt8] {
@@ -112,7 +128,8 @@ enum ValueColumn {
         case 0:
             let value = Double(bitPattern: reader.word())
             scratch.values.update(repeating: value, count: count)
-        case 1: decodeScaled(&reader, count, scratch)
+        case 1: decodeScaled(&reader, count, scratch, hasFactor: false)
+        case 3: decodeScaled(&reader, count, scratch, hasFactor: true)
         case 2:
             var bits = BitReader(reader.slice(reader.bytes.count - reader.at))
             decodeXor(&bits, count, scratch.values)
@@ -121,7 +138,9 @@ enum ValueColumn {
         }
     }
 
-    private static func decodeScaled(_ reader: inout ByteReader, _ count: Int, _ scratch: DecodeScratch) {
+    private static func decodeScaled(
+        _ reader: inout ByteReader, _ count: Int, _ scratch: DecodeScratch, hasFactor: Bool
+    ) {
         let scale = Int(reader.byte())
         guard scale < powersOfTen.count else {
             reader.failed = true
@@ -137,9 +156,11 @@ enum ValueColumn {
             }
             exceptions.append((index, reader.word()))
         }
+        let factor = hasFactor ? Int64(truncatingIfNeeded: reader.varint()) : 1
         IntegerColumn.decode(&reader, count: count, to: scratch.integers)
         if reader.failed { return }
         let (integers, out) = (scratch.integers, scratch.values)
+        if hasFactor { for i in 0..<count { integers[i] &*= factor } }
         if scale == 0 {
             for i in 0..<count { out[i] = Double(integers[i]) }
         } else {

@@ -76,9 +76,9 @@ struct LogDecoder {
         var reader = ByteReader(bytes)
         while !reader.atEnd {
             let id = reader.varint()
-            let labels = reader.slice(reader.count())
-            if reader.failed { return false }
-            body(id, Labels(bytes: Array(labels)))
+            let bytes = reader.slice(reader.count())
+            guard !reader.failed, let labels = Labels(stored: bytes) else { return false }
+            body(id, labels)
         }
         return true
     }

@@ -87,7 +87,7 @@ enum SeriesRows {
                 var reader = ByteReader(plain)
                 for _ in 0..<row.int(1) {
                     let set = reader.slice(reader.count())
-                    if reader.failed { throw damage(path, "a row of labels is damaged") }
+                    if reader.failed || !Labels.isWhole(set) { throw damage(path, "a row of labels is damaged") }
                     body(set)
                 }
             }
