@@ -13,6 +13,8 @@ package struct DrillReport: Sendable {
     package var hashCompared: Bool
     /// Whether an etcd served it; without the program everything is checked but that.
     package var served = true
+    /// The version of an etcd program that is older than the cluster's and does not take its data; nil where there was none.
+    package var olderProgram: String?
     /// What became of the node's files; nil where the backup has none.
     package var bundle: BundleDrill?
     /// Files of the log of changes that was replayed on the backup; 0 where it has none. `revision` is then the log's.
@@ -22,9 +24,12 @@ package struct DrillReport: Sendable {
     package var summary: String {
         let tenths = Int64((recoverySeconds * 10).rounded())
         let time = "\(tenths / 10).\(tenths % 10) s"
+        let without =
+            olderProgram.map { "the etcd program here, \($0), is older than the cluster's and does not take its data" }
+            ?? "there is no etcd program here"
         let what =
             served
-            ? "restored and served in \(time)" : "restored in \(time) and checked whole (there is no etcd program here)"
+            ? "restored and served in \(time)" : "restored in \(time) and checked whole (\(without))"
         let hash = hashCompared ? "the hash of its keys agrees" : "the hash of its keys could not be compared"
         let log = logFiles > 0 ? " with its log of changes" : ""
         var text = "\(backup)\(log): \(what), revision \(revision), \(keys) keys, \(hash)"
@@ -93,7 +98,16 @@ package struct Drill: Sendable {
             recoverySeconds: Double(monotonicNanoseconds() - began) / 1e9, hashCompared: false)
         report.logFiles = plan.record.source.events?.count ?? 0
         if needsEtcd || EtcdProcess.isThere(etcdProgram) {
-            try await serve(&report, directory, client: client, peer: peer, manifest, began)
+            do {
+                try await serve(&report, directory, client: client, peer: peer, manifest, began)
+            } catch let ended as TrialEnded {
+                // From 3.5 on etcd refuses the data of a later minor version: that is no fault of the backup.
+                guard !needsEtcd, let version = await olderProgram(than: manifest?.etcdVersion) else {
+                    throw BackupError(.failed, ended.message)
+                }
+                report.olderProgram = version
+                try await read(&report, options.dataDirectory, manifest)
+            }
         } else {
             try await read(&report, options.dataDirectory, manifest)
         }
@@ -107,6 +121,23 @@ package struct Drill: Sendable {
             report.bundle = bundle
         }
         return report
+    }
+
+    private struct TrialEnded: Error {
+        let message: String
+    }
+
+    /// The program's version where it is of an earlier minor version than that of the backup's etcd.
+    private func olderProgram(than version: String?) async -> String? {
+        let program = etcdProgram
+        let answer = try? await cancellable { _ in try ChildProcess.output([program, "--version"]).text }
+        guard let own = answer?.split(separator: "\n").first(where: { $0.hasPrefix("etcd Version: ") })?.dropFirst(14),
+            let version
+        else { return nil }
+        func minor(_ text: some StringProtocol) -> [Int] { text.split(separator: ".").prefix(2).compactMap { Int($0) } }
+        let (a, b) = (minor(own), minor(version))
+        guard a.count == 2, b.count == 2, a.lexicographicallyPrecedes(b) else { return nil }
+        return String(own)
     }
 
     /// An etcd of its own on the directory: what it serves is what the manifest says.
@@ -128,7 +159,7 @@ package struct Drill: Sendable {
                 range = try await etcd.range([0], end: [0], limit: 1, keysOnly: true)
             } catch let error as EtcdError {
                 if let status = process.exitStatus {
-                    throw BackupError(.failed, "the trial's etcd ended with status \(status): \(process.lastLine)")
+                    throw TrialEnded(message: "the trial's etcd ended with status \(status): \(process.lastLine)")
                 }
                 guard ContinuousClock.now < deadline else {
                     throw BackupError(.failed, "the trial's etcd does not serve: \(error); \(process.lastLine)")

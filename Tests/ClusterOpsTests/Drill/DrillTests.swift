@@ -31,6 +31,39 @@ import Testing
         await #expect(throws: BackupError(.damaged, "")) { try await drill.run() }
     }
 
+    /// Where the machine's etcd is older than the cluster's and ends at once, the backup is not to blame: it is read instead.
+    @Test(.enabled(if: EtcdProcess.isThere)) func anOlderProgramThatRefusesTheDataIsNoFailure() async throws {
+        let etcd = try EtcdProcess(name: "cp1")
+        defer { try? FileSystem.removeTree(etcd.directory) }
+        try await etcd.waitUntilServing()
+        try await fill(etcd, keys: 100)
+        let place = LocalDestination(name: "local", path: etcd.directory + "/backups")
+        let backup = try await service(etcd, [place]).backupNow(onDemand: false)
+        etcd.kill()
+        let program = etcd.directory + "/etcd-old"
+        var drill = Drill(destinations: [place], workDirectory: etcd.directory + "/work")
+        drill.etcdProgram = program
+        func install(_ version: String) throws {
+            let script = """
+                #!/bin/sh
+                [ "$1" != --version ] || { echo "etcd Version: \(version)"; exit 0; }
+                echo "invalid downgrade; server version is lower than determined cluster version" >&2
+                exit 1
+                """
+            try AtomicFile.write(Array(script.utf8), to: program, mode: 0o755)
+        }
+        try install("3.3.27")
+        let report = try await drill.run()
+        #expect(!report.served && report.olderProgram == "3.3.27")
+        #expect(report.summary.contains("older than the cluster's"))
+        // Asked for by name it has to serve; and one of the same version has no excuse.
+        drill.needsEtcd = true
+        await #expect(throws: BackupError(.failed, "")) { try await drill.run() }
+        drill.needsEtcd = false
+        try install(backup.manifest.etcdVersion)
+        await #expect(throws: BackupError(.failed, "")) { try await drill.run() }
+    }
+
     private func bundle(_ change: (String) throws -> Void) throws -> BundleDrill {
         let directory = try temporaryDirectory()
         let pki = directory + "/etc/kubernetes/pki"
