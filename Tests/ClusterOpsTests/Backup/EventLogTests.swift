@@ -243,6 +243,10 @@ import Testing
         options.atTime = .max
         let plan = try await RestorePlan.make(options, destinations: [place])
         #expect(plan.describe().contains { $0.contains("log of changes, up to revision \(end)") })
+        // The same where the log lies elsewhere and has to be looked into from here.
+        let far = FailingDestination(place, failing: [])
+        let fetched = try await RestorePlan.make(options, destinations: [far])
+        #expect(fetched.describe().contains { $0.contains("log of changes, up to revision \(end)") })
         // A point of the log before its end loses what came behind.
         options.atTime = nil
         options.atRevision = end - 1
