@@ -257,6 +257,31 @@ import Testing
         #expect(try await plan.execute().revision == end + 1_000_000_000)
     }
 
+    /// The files that a pack stands for go once it has been there for a while, whether etcd can be followed or not.
+    @Test func whatAPackStandsForGoes() async throws {
+        let (etcd, place, backup, end) = try await scene()
+        defer { try? FileSystem.removeTree(etcd.directory) }
+        func covered() async throws -> Int {
+            EventFile.cover(try await place.list()) { EventFile($0.name, backup: backup.manifest.name) }.covered.count
+        }
+        let before = try await covered()
+        #expect(before > 0)
+        let service = ClusterOpsTests.service(etcd, [place]) { $0.workDirectory = etcd.directory + "/work" }
+        func run(grace: Int64, _ until: () async throws -> Bool) async throws {
+            let logger = EventLogger(
+                service: service, interval: 1000, registry: MetricRegistry(),
+                packing: EventPacking(count: 2, grace: grace)
+            ) {}
+            let task = Task { await logger.run() }
+            try await waitFor("the sweep", until)
+            task.cancel()
+            await task.value
+        }
+        try await run(grace: 0) { try await covered() == 0 }
+        let outcome = try await BackupVerifier.verify(backup.path, destinations: [], workDirectory: etcd.directory)
+        #expect(outcome.problem == nil && outcome.logRevision == end)
+    }
+
     @Test func aDrillReplaysTheLog() async throws {
         let (etcd, place, backup, end) = try await scene()
         defer { try? FileSystem.removeTree(etcd.directory) }
