@@ -40,7 +40,7 @@ struct AuditListCommand: AsyncParsableCommand {
     @Option(help: "Only actions that begin with this, such as backup or \"POST /api\".")
     var action: String?
 
-    @Option(help: "Only since this time (RFC 3339 or Unix seconds).")
+    @Option(parsing: .unconditional, help: "Only since this time (RFC 3339, Unix seconds or -1h).")
     var since: String?
 
     @Option(help: "At most so many.")
@@ -58,7 +58,10 @@ struct AuditListCommand: AsyncParsableCommand {
         if let dataDir { return try await list(in: dataDir) }
         var form = [("limit", String(limit))]
         if let action { form.append(("action", action)) }
-        if let since { form.append(("since", since)) }
+        if let since {
+            let from = try parseTimeArgument(since, now: WallClock.system.nowMilliseconds())
+            form.append(("since", formatRFC3339(from)))
+        }
         let body = try await server.send("GET", "/api/kops/v1/audit", form: form)
         guard listing.output == .table else { return try printJSON(body, listing) }
         printTable(try decodeAnswer(Answer.self, body).data.entries)

@@ -19,7 +19,7 @@ struct EventsCommand: AsyncParsableCommand {
     @Option(help: "Only with this reason, such as FailedScheduling.")
     var reason: String?
 
-    @Option(help: "Only that happened since this time (RFC 3339, Unix seconds or -1h).")
+    @Option(parsing: .unconditional, help: "Only that happened since this time (RFC 3339, Unix seconds or -1h).")
     var since: String?
 
     @Option(help: "At most so many.")

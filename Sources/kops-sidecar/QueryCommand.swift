@@ -13,13 +13,13 @@ struct QueryCommand: AsyncParsableCommand {
     @Argument(help: "The expression.")
     var expression: String
 
-    @Option(help: "The moment to evaluate at: RFC 3339, Unix seconds, now, or -1h.")
+    @Option(parsing: .unconditional, help: "The moment to evaluate at: RFC 3339, Unix seconds, now, or -1h.")
     var at: String?
 
-    @Option(help: "The first moment of a range.")
+    @Option(parsing: .unconditional, help: "The first moment of a range.")
     var start: String?
 
-    @Option(help: "The last moment of a range; now by default.")
+    @Option(parsing: .unconditional, help: "The last moment of a range; now by default.")
     var end: String?
 
     @Option(help: "The distance between two moments of a range, such as 15s.")

@@ -23,7 +23,7 @@ struct SilenceAddCommand: AsyncParsableCommand {
     @Option(name: .shortAndLong, help: "For how long, such as 2h.")
     var duration = "1h"
 
-    @Option(help: "From when, RFC 3339 or -1h; now by default.")
+    @Option(parsing: .unconditional, help: "From when, RFC 3339 or -1h; now by default.")
     var start: String?
 
     @Option(help: "Until when, in place of --duration.")
