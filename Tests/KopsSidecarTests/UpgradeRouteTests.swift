@@ -159,6 +159,9 @@ struct UpgradeRouteTests {
         try bench.journal.save(run(.stopped))
         #expect(await bench.ask("POST", "/abort").0 == 200)
         try await eventually("it is aborted") { try await bench.state() == "aborted" }
+        try await eventually("the job lets go") {
+            !bench.journal.isLocked && !bench.jobs.list().contains(where: \.running)
+        }
         // A terminal is at it: it is asked.
         try bench.journal.save(run(.running))
         let lock = try bench.journal.lock()
