@@ -231,6 +231,51 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
         }
     }
 
+    /// An orderly restart ends no series: an alert with a `for` that fired fires on, and nobody hears that it ended.
+    @Test(.enabled(if: isInstalled("python3"), "python3 must be installed: scripts/deps test"))
+    func aRestartLeavesAlertsWhereTheyWere() async throws {
+        let scene = try Scene()
+        scene.programs.append(
+            try Program(
+                ["/usr/bin/python3", root + "/Tests/EndToEndTests/webhook.py", "\(scene.ports[5])"],
+                log: scene.directory + "/webhook.log"))
+        try scene.write(
+            "groups: [{name: g, rules: [{alert: Gone, expr: 'up == 0', for: 3s}]}]\n", "rules.yaml")
+        try scene.write(
+            """
+            global: {scrape_interval: 1s, evaluation_interval: 1s}
+            scrape_configs: [{job_name: gone, static_configs: [{targets: ["127.0.0.1:\(scene.ports[1])"]}]}]
+            rule_files: [rules.yaml]
+            storage: {path: \(scene.directory)/data}
+            http: {listen: "127.0.0.1:\(scene.ports[0])"}
+            notifications:
+              route: {receiver: hook, group_wait: 0s, group_interval: 1s, repeat_interval: 4h}
+              receivers: [{name: hook, webhook_configs: [{url: "http://127.0.0.1:\(scene.ports[5])/hook"}]}]
+            """, "kops-sidecar.yaml")
+        try await scene.startSidecar()
+        try await until("it is told of") { scene.webhook.contains("\"status\":\"firing\"") }
+        /// To the second, as it is stored.
+        func activeAt() async throws -> Substring? {
+            let body = try await scene.get("/api/v1/alerts").body
+            guard body.contains("\"state\":\"firing\""), let key = body.firstRange(of: "\"activeAt\":\"") else {
+                return nil
+            }
+            return body[key.upperBound...].prefix(19)
+        }
+        let since = try await activeAt()
+        #expect(since != nil)
+        for _ in 0..<2 {
+            #expect(scene.sidecar?.stop() == 0)
+            let moment = Double(WallClock.system.nowMilliseconds()) / 1000
+            try await scene.startSidecar()
+            let between = try await scene.get("/api/v1/query?query=up&time=\(moment)").body
+            #expect(between.contains("\"job\":\"gone\""), "no series ended: \(between)")
+            try await until("it fires since when it did") { try await activeAt() == since }
+        }
+        #expect(!scene.webhook.contains("\"status\":\"resolved\""))
+        #expect(scene.sidecar?.stop() == 0)
+    }
+
     @Test func listeningForEverybodyNeedsAuthenticationOrInsistence() async throws {
         let scene = try Scene()
         let open = try shell("\(binary) run --data-dir \(scene.directory)/data --listen 0.0.0.0:\(scene.ports[0])")

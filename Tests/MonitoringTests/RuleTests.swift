@@ -150,6 +150,43 @@ private func alert(
         #expect(after.status.rules[0].alerts.map(\.activeAt) == [30_000])
     }
 
+    /// Nor does it begin anew where the first evaluation comes before the first scrape; what begins later is new.
+    @Test func anAlertIsRestoredWhenItsTargetIsScrapedAgain() throws {
+        let scene = RuleScene()
+        let up = Labels([("__name__", "up"), ("job", "a")])
+        for i in 0..<60 { scene.store.append(up, timestamp: Int64(i) * 10_000, value: 0) }
+        let rule = try alert("Down", "up == 0", hold: 1_200_000)
+        let before = scene.group([rule])
+        for i in 0..<60 { before.evaluate(at: Int64(i) * 10_000) }
+        // Away for six minutes: the last sample is too old to be seen.
+        let back: Int64 = 960_000
+        func restarted(scrapedAfter wait: Int64) -> [Int64] {
+            let after = scene.group([rule])
+            after.evaluate(at: back)
+            #expect(after.status.rules[0].alerts.isEmpty)
+            scene.store.append(up, timestamp: back + wait - 1, value: 0)
+            after.evaluate(at: back + wait)
+            after.evaluate(at: back + wait + 10_000)
+            return after.status.rules[0].alerts.map(\.activeAt)
+        }
+        // 590 s of 1,200 had passed: the time away does not count.
+        #expect(restarted(scrapedAfter: 50_000) == [back + 50_000 - 590_000])
+    }
+
+    @Test func whatBeginsLongAfterAStartIsNew() throws {
+        let scene = RuleScene()
+        let up = Labels([("__name__", "up"), ("job", "a")])
+        for i in 0..<60 { scene.store.append(up, timestamp: Int64(i) * 10_000, value: 0) }
+        let rule = try alert("Down", "up == 0", hold: 1_200_000)
+        let before = scene.group([rule])
+        for i in 0..<60 { before.evaluate(at: Int64(i) * 10_000) }
+        let after = scene.group([rule])
+        for time in stride(from: Int64(960_000), through: 1_100_000, by: 10_000) { after.evaluate(at: time) }
+        scene.store.append(up, timestamp: 1_105_000, value: 0)
+        after.evaluate(at: 1_110_000)
+        #expect(after.status.rules[0].alerts.map(\.activeAt) == [1_110_000])
+    }
+
     @Test(arguments: [
         // Had fired already: fires on.
         (0, 1_300_000, 1_500_000, Optional(Int64(0))),

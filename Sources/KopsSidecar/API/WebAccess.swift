@@ -5,6 +5,8 @@ import Platform
 /// that it names and the token files are looked at every second and read again when one has changed. What cannot be used
 /// leaves everything as it was, and the log says why. Thread-safe.
 package final class WebAccess: Sendable {
+    private struct AccessProblem: Error, CustomStringConvertible { let description: String }
+
     private struct State: Sendable {
         var http: HTTPConfig
         var security: RequestSecurity
@@ -92,8 +94,12 @@ package final class WebAccess: Sendable {
     private static func make(_ http: HTTPConfig) throws -> (RequestSecurity, ServerTLS?) {
         let tokens = try http.tokenFiles.map { path in
             let text = try FileSystem.readText(path, maxBytes: 1 << 16)
-            return String(text.split(whereSeparator: \.isWhitespace).first ?? "")
-        }.filter { !$0.isEmpty }
+            guard let token = text.split(whereSeparator: \.isWhitespace).first else {
+                // Without a token nobody would be asked for one.
+                throw AccessProblem(description: "http.token_files: \(path) holds no token")
+            }
+            return String(token)
+        }
         let security = RequestSecurity(
             users: http.web.users, tokens: tokens, corsOrigin: try corsOrigins(http.corsOrigin),
             headers: http.web.headers)

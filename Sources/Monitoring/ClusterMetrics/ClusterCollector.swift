@@ -79,7 +79,7 @@ package final class ClusterCollector: Sendable {
                                 log.error("cluster objects are not stored", metadata: ["error": "\(error)"])
                             }
                         }
-                        objects.end(at: clock.nowMilliseconds())
+                        if goesOn { objects.end(at: clock.nowMilliseconds()) }
                     }
                 }
                 if let interval = options.metricsServerInterval {
@@ -87,12 +87,16 @@ package final class ClusterCollector: Sendable {
                         hub.client(access), server: access.server, appender: appender, metrics: metrics, log: log)
                     group.addTask { [self] in
                         await beat(every: interval) { await server.collect(at: $0) }
-                        server.end(at: clock.nowMilliseconds())
+                        if goesOn { server.end(at: clock.nowMilliseconds()) }
                     }
                 }
             }
         }
     }
+
+    /// Whether only the options changed: then series that are collected no more end. The end of the process says nothing of
+    /// the cluster, and the next one finds its alerts where they were.
+    private var goesOn: Bool { state.withLock { $0.isRunning } }
 
     /// The kubeconfig, waited for: on a node that joins later it appears later.
     private func access(_ path: String) async -> ClusterAccess? {

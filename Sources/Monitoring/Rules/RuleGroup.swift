@@ -35,7 +35,10 @@ package final class RuleGroup: Sendable {
         var written: [Set<Labels>]
         /// Series of rules that this group had before and has no more: to be marked as ended.
         var orphans: Set<Labels> = []
+        /// Whether nothing is left to be restored after a start.
         var restored = false
+        /// The first evaluation's time.
+        var firstAt: Int64?
     }
 
     package init(_ definition: RuleGroupDefinition, _ environment: RuleEnvironment) {
@@ -137,8 +140,11 @@ package final class RuleGroup: Sendable {
                 work.orphans = []
             }
             if !work.restored {
-                work.restored = true
-                restoreAlerts(at: at, &work)
+                let first = work.firstAt ?? at
+                work.firstAt = first
+                restoreAlerts(at: at, before: first, &work)
+                // What an alert is about may not have been scraped yet at the first evaluation.
+                work.restored = at - first >= max(definition.interval, RuleGroup.restoreWindow)
             }
         }
         let seconds = Double(monotonicNanoseconds() - start) / 1e9
@@ -359,23 +365,30 @@ package final class RuleGroup: Sendable {
 
     // MARK: After a restart
 
-    /// Gives pending alerts back the time they had been active before the process was restarted.
-    private func restoreAlerts(at time: Int64, _ work: inout Work) {
+    /// Milliseconds after the first evaluation in which alerts that begin are taken for ones from before: a scrape's usual
+    /// interval and a bit.
+    private static let restoreWindow: Int64 = 65_000
+
+    /// Gives alerts that this evaluation found pending the time back that they had been active before the process was
+    /// restarted.
+    private func restoreAlerts(at time: Int64, before first: Int64, _ work: inout Work) {
         for (i, rule) in definition.rules.enumerated() {
-            guard case .alert(let hold, _, _) = rule.kind, hold > 0, !work.tables[i].active.isEmpty else { continue }
+            guard case .alert(let hold, _, _) = rule.kind, hold > 0,
+                work.tables[i].active.contains(where: { $0.value.activeAt == time })
+            else { continue }
             do {
                 let matchers = [
                     try LabelMatcher(Labels.metricNameLabel, .equal, "ALERTS_FOR_STATE"),
                     try LabelMatcher("alertname", .equal, rule.name),
                 ]
-                // Up to now, without what this very evaluation has written.
+                // Up to the start, without what evaluations since have written.
                 let series = try environment.source.select(
-                    matchers, from: time - environment.outageTolerance, through: time - 1,
+                    matchers, from: time - environment.outageTolerance, through: first - 1,
                     control: QueryControl(maxSamples: environment.maxSamples, timeout: environment.timeout))
                 for old in series {
                     guard let last = old.values.lastIndex(where: { !$0.isStaleMarker }) else { continue }
                     let key = old.labels.withoutMetricName
-                    guard let alert = work.tables[i].active[key], alert.state == .pending,
+                    guard let alert = work.tables[i].active[key], alert.state == .pending, alert.activeAt == time,
                         let since = restoredActiveAt(
                             value: old.values[last], downAt: old.timestamps[last], now: time, hold: hold,
                             grace: min(environment.gracePeriod, hold))

@@ -11,6 +11,7 @@ final class ScrapeLoop: Sendable {
     private let current: Lock<TargetStatus>
     private let failure = Lock<String?>(nil)
     private let task = Lock<Task<Void, Never>?>(nil)
+    private let marksEnd = Lock(true)
     private let figures: ScrapeFigures
     /// Over loopback a body costs less than compressing and inflating it does, on this machine's own processors.
     private let asksForCompression: Bool
@@ -42,7 +43,12 @@ final class ScrapeLoop: Sendable {
         task.withLock { $0 = started }
     }
 
-    func stop() { task.withLock { $0?.cancel() } }
+    /// The target is gone: its series end. Not so where the whole process stops, which says nothing of the target: the next
+    /// one finds its alerts where they were.
+    func stop(endsSeries: Bool = true) {
+        marksEnd.withLock { $0 = endsSeries }
+        task.withLock { $0?.cancel() }
+    }
 
     func finished() async { await task.withLock { $0 }?.value }
 
@@ -67,8 +73,8 @@ final class ScrapeLoop: Sendable {
             let after = environment.clock.nowMilliseconds()
             if due <= after - interval { due = after + (due - after) % interval + interval }
         }
+        guard marksEnd.withLock({ $0 }) else { return }
         let end = environment.clock.nowMilliseconds()
-        // The target is gone: its series end.
         _ = try? await WorkerPool.shared.run { [self] in
             work.withLock { work in
                 _ = try? work.body.ingest(nil, .text, at: end, appender: environment.appender)

@@ -52,7 +52,7 @@ package final class ScrapeManager: Sendable {
             state.running = false
             return Array(state.pools.values)
         }
-        for pool in pools { pool.stop() }
+        for pool in pools { pool.stop(endsSeries: false) }
         for pool in pools { await pool.finished() }
     }
 

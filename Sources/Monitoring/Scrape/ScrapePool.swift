@@ -33,14 +33,14 @@ final class ScrapePool: Sendable {
         state.withLock { $0.tasks = tasks }
     }
 
-    func stop() {
+    func stop(endsSeries: Bool = true) {
         let (tasks, loops) = state.withLock { state in
             state.stopped = true
             defer { state.tasks = [] }
             return (state.tasks, Array(state.loops.values))
         }
         for task in tasks { task.cancel() }
-        for loop in loops { loop.stop() }
+        for loop in loops { loop.stop(endsSeries: endsSeries) }
     }
 
     /// Waits for scrapes that were under way.
