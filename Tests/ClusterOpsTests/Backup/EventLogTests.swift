@@ -186,11 +186,12 @@ import Testing
     }
 
     /// An etcd that went on after its backup, with the log of it beside the backup; stopped.
-    private func scene() async throws -> (etcd: EtcdProcess, place: LocalDestination, backup: BackupResult, end: Int64)
-    {
+    private func scene(keys: Int = 500) async throws -> (
+        etcd: EtcdProcess, place: LocalDestination, backup: BackupResult, end: Int64
+    ) {
         let etcd = try EtcdProcess(name: "cp1")
         try await etcd.waitUntilServing()
-        try await fill(etcd, keys: 500)
+        try await fill(etcd, keys: keys)
         let place = LocalDestination(name: "local", path: etcd.directory + "/backups")
         let service = service(etcd, [place]) { $0.workDirectory = etcd.directory + "/work" }
         let backup = try await service.backupNow(onDemand: false)
@@ -255,6 +256,16 @@ import Testing
         options.atTime = backup.manifest.time
         await #expect(throws: BackupError(.refused, "")) { try await RestorePlan.make(options, destinations: [place]) }
         #expect(try await plan.execute().revision == end + 1_000_000_000)
+    }
+
+    /// The log of an etcd that nobody had written to when it was backed up.
+    @Test func aLogBehindNothingIsDrilled() async throws {
+        let (etcd, place, backup, end) = try await scene(keys: 0)
+        defer { try? FileSystem.removeTree(etcd.directory) }
+        #expect(backup.manifest.revision == 0)
+        let drill = Drill(destinations: [place], workDirectory: etcd.directory + "/work")
+        let report = try await drill.run(backup.manifest.name)
+        #expect(report.served && report.revision == end)
     }
 
     /// The files that a pack stands for go once it has been there for a while, whether etcd can be followed or not.

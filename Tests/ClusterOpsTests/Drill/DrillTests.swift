@@ -31,6 +31,17 @@ import Testing
         await #expect(throws: BackupError(.damaged, "")) { try await drill.run() }
     }
 
+    @Test(.enabled(if: EtcdProcess.isThere)) func anEmptyEtcdsBackupIsTried() async throws {
+        let etcd = try EtcdProcess(name: "cp1")
+        defer { try? FileSystem.removeTree(etcd.directory) }
+        try await etcd.waitUntilServing()
+        let place = LocalDestination(name: "local", path: etcd.directory + "/backups")
+        _ = try await service(etcd, [place]).backupNow(onDemand: false)
+        etcd.kill()
+        let report = try await Drill(destinations: [place], workDirectory: etcd.directory + "/work").run()
+        #expect(report.served && report.hashCompared && report.keys == 0)
+    }
+
     /// Where the machine's etcd is older than the cluster's and ends at once, the backup is not to blame: it is read instead.
     @Test(.enabled(if: EtcdProcess.isThere)) func anOlderProgramThatRefusesTheDataIsNoFailure() async throws {
         let etcd = try EtcdProcess(name: "cp1")
