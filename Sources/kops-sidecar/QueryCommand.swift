@@ -3,8 +3,10 @@ import FoundationEssentials
 import KopsSidecar
 import MetricModel
 import Platform
+import PromQL
+import TSDB
 
-/// `query EXPR`: asks a running sidecar, instant or over a range.
+/// `query EXPR`: asks a running sidecar or a stopped one's data, instant or over a range.
 struct QueryCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "query", abstract: "Evaluate a PromQL expression.",
@@ -24,6 +26,9 @@ struct QueryCommand: AsyncParsableCommand {
 
     @Option(help: "The distance between two moments of a range, such as 15s.")
     var step: String?
+
+    @Option(help: ArgumentHelp("Ask the data of a stopped sidecar, in this directory.", valueName: "directory"))
+    var dataDir: String?
 
     @OptionGroup var server: ServerOptions
     @OptionGroup var listing: OutputOptions
@@ -48,7 +53,12 @@ struct QueryCommand: AsyncParsableCommand {
             if let at { form.append(("time", seconds(try parseTimeArgument(at, now: now)))) }
             path = "/api/v1/query"
         }
-        let body = try await server.send("POST", path, form: form)
+        let body: [UInt8]
+        if let dataDir {
+            body = try await ask(dataDir, path, form)
+        } else {
+            body = try await server.send("POST", path, form: form)
+        }
         guard listing.output == .table else {
             try printJSON(body, listing)
             return
@@ -61,6 +71,36 @@ struct QueryCommand: AsyncParsableCommand {
         }
         for note in (answer.warnings ?? []) + (answer.infos ?? []) { printError("note: \(note)") }
         print(answer.data.result, bounds)
+    }
+
+    /// What the service would answer from that directory.
+    private func ask(_ directory: String, _ path: String, _ form: [(String, String)]) async throws -> [UInt8] {
+        var group = StoreOptionGroup()
+        group.dataDir = directory
+        group.config = nil
+        let store = try group.open(readOnly: true)
+        defer { store.abandon() }
+        let metrics = MetricRegistry()
+        let backend = QueryBackend(
+            engine: Engine(), source: store, clock: .system, metrics: metrics, pool: WorkerPool.shared)
+        let segments = path.split(separator: "/").map(String.init)
+        guard let route = QueryRoutes(backend).routes.first(where: { $0.segments == segments }) else {
+            throw CommandFailure.failed("\(path) is not there")
+        }
+        let reply: APIReply
+        do {
+            reply = try await route.handler(
+                APIRequest(method: "POST", path: path, parameters: form.map { (name: $0.0, value: $0.1) }))
+        } catch let error as APIError {
+            throw CommandFailure.failed(error.message)
+        }
+        switch reply.body {
+        case .bytes(let bytes): return bytes
+        case .pieces(let next):
+            var out: [UInt8] = []
+            while let piece = try next() { out += piece }
+            return out
+        }
     }
 
     private func print(_ result: QueryAnswer.Result, _ bounds: (start: Int64, end: Int64)?) {

@@ -42,6 +42,10 @@ private let hasPython = (try? shell("command -v python3"))?.status == 0
             "\(binary) store export --data-dir \(directory)/data --match '{b=\"c d\"}' --from 1600086400 --to 1600086401"
         )
         #expect(some.output == "a{b=\"c d\"} 1.5 1600086400.25\n# EOF\n", "\(some.output)")
+        let asked = try shell("\(binary) query 'sum(a) * 2' --at 1600086401 --data-dir \(directory)/data")
+        #expect(asked.status == 0 && asked.output.hasSuffix("  3\n"), "\(asked.output)")
+        let unread = try shell("\(binary) query 'sum(' --data-dir \(directory)/data")
+        #expect(unread.status == 1 && unread.output.contains("1:5: parse error"), "\(unread.output)")
         let bad = try shell("echo 'a 1' | \(binary) store import --data-dir \(directory)/other -")
         #expect(bad.status == 1 && bad.output.contains("line 1: the sample has no timestamp"), "\(bad.output)")
         let wrong = try shell("\(binary) store export --data-dir \(directory)/data --match '{'")
