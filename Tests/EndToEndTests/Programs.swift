@@ -79,7 +79,7 @@ func scratch() throws -> String {
 }
 
 /// Waits until something holds; an error that says what did not after `seconds`.
-func until(_ what: String, seconds: Int = 40, _ holds: () async throws -> Bool) async throws {
+func until(_ what: String, seconds: Int = 120, _ holds: () async throws -> Bool) async throws {
     let deadline = ContinuousClock.now + .seconds(seconds)
     while ContinuousClock.now < deadline {
         if try await holds() { return }

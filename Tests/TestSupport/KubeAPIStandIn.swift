@@ -90,7 +90,7 @@ package struct TestFailure: Error, CustomStringConvertible {
 }
 
 /// Waits until something holds; throws what did not after `seconds`.
-package func eventually(_ what: String, seconds: Double = 60, _ holds: () async throws -> Bool) async throws {
+package func eventually(_ what: String, seconds: Double = 120, _ holds: () async throws -> Bool) async throws {
     let deadline = ContinuousClock.now + .milliseconds(Int(seconds * 1000))
     while ContinuousClock.now < deadline {
         if try await holds() { return }

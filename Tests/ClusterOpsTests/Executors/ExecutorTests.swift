@@ -50,7 +50,7 @@ import Testing
         let result = try await runProcess(
             ["sh", "-c", "setsid sleep 300 & echo hi"], timeout: 120_000, outputLimit: 1000)
         #expect(result.output == "hi\n")
-        #expect(monotonicNanoseconds() - before < 100_000_000_000)
+        #expect(monotonicNanoseconds() - before < 250_000_000_000)
     }
 
     /// A sender that was killed leaves its command waiting: it must not run after the successor's.

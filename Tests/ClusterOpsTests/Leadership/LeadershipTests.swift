@@ -30,7 +30,7 @@ struct LeadershipTests {
             metrics: metrics, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     }
 
-    private func eventually(_ what: String, within: Duration = .seconds(30), _ holds: () -> Bool) async throws {
+    private func eventually(_ what: String, within: Duration = .seconds(120), _ holds: () -> Bool) async throws {
         let deadline = ContinuousClock.now + within
         while ContinuousClock.now < deadline {
             if holds() { return }
@@ -46,13 +46,18 @@ struct LeadershipTests {
         let first = Task { await a.run() }
         try await eventually("a leads") { a.isLeader }
         let second = Task { await b.run() }
-        try await eventually("b follows a") { b.role == .follower(leader: "a") }
-        #expect(!b.isLeader && !b.mayNotify && a.mayNotify)
+        // On a busy machine either may lose it and win it back in between.
+        try await eventually("b follows a") {
+            b.role == .follower(leader: "a") && !b.isLeader && !b.mayNotify && a.mayNotify
+        }
         // Given up at a clean end: no waiting for the lease to run out.
         first.cancel()
         await first.value
         #expect(!a.isLeader)
-        try await eventually("b leads", within: .milliseconds(Self.timing.lease)) { b.isLeader }
+        let client = KubernetesClient(ClusterAccess(server: server.url), http: HTTPClient(name: "lease-look"))
+        let left = try await client.find(Lease.self, "kops-sidecar", namespace: "kube-system")
+        #expect(left?.spec?.holderIdentity != "a")
+        try await eventually("b leads") { b.isLeader }
         // The API server is gone: nobody may run a cluster's job, everybody may speak.
         server.stop()
         try await eventually("b leads no more") { !b.isLeader }
