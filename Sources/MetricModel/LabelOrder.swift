@@ -35,8 +35,8 @@ extension Array {
         var bytes: [UInt8] = []
         var places: [(start: Int, end: Int, index: Int)] = []
         places.reserveCapacity(count)
-        for (index, element) in enumerated() {
-            let set = labels(element).bytes
+        for index in indices {
+            let set = labels(self[index]).bytes
             if index == 0 { bytes.reserveCapacity((set.count + 32) * count) }
             places.append((bytes.count, bytes.count + set.count, index))
             bytes += set

@@ -83,11 +83,12 @@ package final class WorkerPool: Sendable {
     /// Queues the job; false when the queue is full or the pool stopped.
     package func submit(_ job: @escaping @Sendable () -> Void) -> Bool {
         pthread_mutex_lock(shared.mutex)
-        defer { pthread_mutex_unlock(shared.mutex) }
-        guard !shared.state.stopped, shared.state.queue.count - shared.state.head < queueLimit else { return false }
-        shared.state.queue.append(job)
-        pthread_cond_signal(shared.ready)
-        return true
+        let taken = !shared.state.stopped && shared.state.queue.count - shared.state.head < queueLimit
+        if taken { shared.state.queue.append(job) }
+        pthread_mutex_unlock(shared.mutex)
+        // A thread that is woken before the mutex is free only waits for it.
+        if taken { pthread_cond_signal(shared.ready) }
+        return taken
     }
 
     /// Jobs waiting for a thread.
