@@ -134,20 +134,7 @@ package final class NotificationStore: Sendable {
     private static func labels(_ text: String) -> Labels? {
         guard let bytes = unhex(text) else { return nil }
         // What was written is canonical; what a damaged file gives is checked before it is trusted.
-        var at = 0
-        var fields = 0
-        while at < bytes.count {
-            var length = Int(bytes[at])
-            at += 1
-            if length == 255 {
-                guard at + 3 <= bytes.count else { return nil }
-                length = Int(bytes[at]) | Int(bytes[at + 1]) << 8 | Int(bytes[at + 2]) << 16
-                at += 3
-            }
-            at += length
-            fields += 1
-        }
-        return at == bytes.count && fields % 2 == 0 ? Labels(bytes: bytes) : nil
+        return bytes.withUnsafeBytes { Labels(stored: $0) }
     }
 
     private static func set(_ text: String) -> Set<UInt64> {
