@@ -58,10 +58,24 @@ package final class HTTPClient: Sendable {
     }
 }
 
+/// How long the client's thread waits for its sockets. libcurl 7.88 (Debian 12) can hold the last frames of an HTTP/2 stream
+/// in a buffer of its own and wait for a socket that has nothing more to say; a stream then stood still for whole seconds. So
+/// after bytes of such a body it is asked again soon, and ever more rarely while nothing comes.
+struct PollPause {
+    static let longest: Int32 = 1000
+    private var milliseconds = longest
+
+    /// Milliseconds to wait now. `hasMoved`: bytes of an HTTP/2 body came since the last wait.
+    mutating func next(hasMoved: Bool) -> Int32 {
+        if hasMoved { milliseconds = 1 } else { milliseconds = min(PollPause.longest, milliseconds * 2) }
+        return milliseconds
+    }
+}
+
 /// The thread: takes transfers from a queue, drives them, completes them.
 private final class CurlLoop: @unchecked Sendable {
-    // Unchecked: `multi` and `active` are touched by the loop's thread only; all else is behind `inbox`. The exception is
-    // curl_multi_wakeup, which libcurl allows from any thread.
+    // Unchecked: `multi`, `active` and `hasMoved` are touched by the loop's thread only; all else is behind `inbox`. The
+    // exception is curl_multi_wakeup, which libcurl allows from any thread.
     private struct Inbox {
         var start: [Transfer] = []
         var cancel: [Transfer] = []
@@ -74,6 +88,8 @@ private final class CurlLoop: @unchecked Sendable {
     private var active: [OpaquePointer: Transfer] = [:]
     private var spare: [OpaquePointer] = []
     private let maxTransfers: Int
+    /// Whether bytes of an HTTP/2 body came since the last wait.
+    private var hasMoved = false
 
     private static let initialised = kops_curl_global_init()
 
@@ -115,6 +131,7 @@ private final class CurlLoop: @unchecked Sendable {
 
     func run() {
         let raw = UnsafeMutableRawPointer(multi)
+        var pause = PollPause()
         while true {
             let (start, cancel, stopped) = inbox.withLock { inbox in
                 defer {
@@ -146,7 +163,8 @@ private final class CurlLoop: @unchecked Sendable {
                 finish(handle, transfer, transfer.result(code))
             }
             var events: Int32 = 0
-            curl_multi_poll(raw, nil, 0, 1000, &events)
+            curl_multi_poll(raw, nil, 0, pause.next(hasMoved: hasMoved), &events)
+            hasMoved = false
         }
         for handle in spare { curl_easy_cleanup(UnsafeMutableRawPointer(handle)) }
         curl_multi_cleanup(raw)
@@ -166,6 +184,7 @@ private final class CurlLoop: @unchecked Sendable {
             return transfer.complete(.failure(problem))
         }
         active[handle] = transfer
+        transfer.onHTTP2Bytes = { [unowned self] in hasMoved = true }
         curl_multi_add_handle(UnsafeMutableRawPointer(multi), UnsafeMutableRawPointer(handle))
     }
 

@@ -11,6 +11,8 @@ final class Transfer: @unchecked Sendable {
     var receive: (@Sendable (UnsafeRawBufferPointer) -> Bool)?
     var completion: (@Sendable (Result<HTTPResponse, HTTPError>) -> Void)?
     var cancelledEarly = false
+    /// Called when bytes of an HTTP/2 body came; see `PollPause`.
+    var onHTTP2Bytes: (() -> Void)?
 
     private(set) var handle: OpaquePointer?
     private var response = HTTPResponse()
@@ -18,6 +20,7 @@ final class Transfer: @unchecked Sendable {
     private let errorBuffer = UnsafeMutablePointer<CChar>.allocate(capacity: Int(CURL_ERROR_SIZE))
     private var sent = 0
     private var headersDone = false
+    private var isHTTP2 = false
     private var received = 0
     private var stopReason: HTTPError?
 
@@ -54,6 +57,7 @@ final class Transfer: @unchecked Sendable {
         for list in lists { curl_slist_free_all(list) }
         lists = []
         handle = nil
+        onHTTP2Bytes = nil
     }
 
     /// Sets all options; an error where libcurl refuses one that matters.
@@ -248,6 +252,7 @@ final class Transfer: @unchecked Sendable {
     private func take(_ bytes: UnsafeRawBufferPointer) -> Int {
         announceHeaders()
         received += bytes.count
+        if isHTTP2 { onHTTP2Bytes?() }
         if let receive {
             if receive(bytes) { return bytes.count }
             stopReason = HTTPError(.interrupted, "the receiver ended the transfer")
@@ -275,6 +280,9 @@ final class Transfer: @unchecked Sendable {
             var status = 0
             _ = kops_curl_getinfo_long(UnsafeMutableRawPointer(handle), CURLINFO_RESPONSE_CODE, &status)
             response.status = status
+            var version = 0
+            _ = kops_curl_getinfo_long(UnsafeMutableRawPointer(handle), CURLINFO_HTTP_VERSION, &version)
+            isHTTP2 = version >= Int(CURL_HTTP_VERSION_2_0)
         }
         onHeaders?(response.status, response.headers)
     }

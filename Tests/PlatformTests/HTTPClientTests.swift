@@ -41,6 +41,17 @@ private final class OneAnswer: Sendable {
     }
 }
 
+@Suite struct PollPauseTests {
+    @Test func asksSoonAfterBytesAndEverMoreRarelyWithoutThem() {
+        var pause = PollPause()
+        #expect(pause.next(hasMoved: false) == 1000)
+        #expect(pause.next(hasMoved: true) == 1)
+        #expect((0..<11).map { _ in pause.next(hasMoved: false) } == [2, 4, 8, 16, 32, 64, 128, 256, 512, 1000, 1000])
+        #expect(pause.next(hasMoved: true) == 1)
+        #expect(pause.next(hasMoved: true) == 1)
+    }
+}
+
 @Suite struct HTTPClientTests {
     private func answer(_ head: String, _ body: [UInt8]) -> [UInt8] { Array((head + "\r\n\r\n").utf8) + body }
 
