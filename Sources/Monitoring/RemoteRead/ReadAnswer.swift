@@ -43,24 +43,15 @@ struct ReadAnswer {
     }
 
     private mutating func takeSeries(_ message: UnsafeRawBufferPointer) throws {
-        var labels = LabelPairs()
+        var labels = LabelMessages()
         var data = SeriesData(labels: .empty, timestamps: [], values: [])
         var reader = MessageReader(message)
         while let field = try reader.next() {
             switch (field.number, field.value) {
             case (1, .bytes(let label)): try labels.take(label)
             case (2, .bytes(let sample)):
-                var value = 0.0
-                var time: Int64 = 0
-                var fields = MessageReader(sample)
-                while let part = try fields.next() {
-                    switch (part.number, part.value) {
-                    case (1, .word(let bits)): value = Double(bitPattern: bits)
-                    case (2, .varint(let number)): time = Int64(bitPattern: number)
-                    default: break
-                    }
-                }
-                append(time, value, to: &data)
+                let sample = try SampleMessage(sample)
+                append(sample.timestamp, sample.value, to: &data)
             case (4, .bytes): histograms += 1
             default: break
             }
@@ -96,7 +87,7 @@ struct ReadAnswer {
         var reader = MessageReader(frame)
         while let field = try reader.next() {
             guard field.number == 1, case .bytes(let message) = field.value else { continue }
-            var labels = LabelPairs()
+            var labels = LabelMessages()
             var data = SeriesData(labels: .empty, timestamps: [], values: [])
             var fields = MessageReader(message)
             while let part = try fields.next() {
@@ -142,7 +133,7 @@ struct ReadAnswer {
         data.values.append(value)
     }
 
-    private mutating func add(_ data: SeriesData, _ labels: LabelPairs) throws {
+    private mutating func add(_ data: SeriesData, _ labels: LabelMessages) throws {
         if data.timestamps.isEmpty { return }
         try control.check()
         try control.charge(data.timestamps.count)
@@ -152,24 +143,4 @@ struct ReadAnswer {
     }
 
     private var damaged: WriteRequestError { WriteRequestError("the answer is damaged") }
-}
-
-/// The labels of a series as they come; sorted and without empty ones in `Labels`.
-private struct LabelPairs {
-    var pairs: [(String, String)] = []
-
-    mutating func take(_ message: UnsafeRawBufferPointer) throws(WriteRequestError) {
-        var name = ""
-        var value = ""
-        var reader = MessageReader(message)
-        while let field = try reader.next() {
-            guard case .bytes(let text) = field.value else { continue }
-            if field.number == 1 { name = String(decoding: text, as: UTF8.self) }
-            if field.number == 2 { value = String(decoding: text, as: UTF8.self) }
-        }
-        guard !name.isEmpty, !pairs.contains(where: { $0.0 == name }), pairs.count < 1000 else {
-            throw WriteRequestError("a series has a label without a name, one label twice or more than 1,000")
-        }
-        if !value.isEmpty { pairs.append((name, value)) }
-    }
 }

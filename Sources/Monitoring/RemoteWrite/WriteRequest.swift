@@ -39,42 +39,24 @@ package struct WriteRequest: Sendable {
     }
 
     private mutating func takeSeries(_ message: UnsafeRawBufferPointer) throws(WriteRequestError) {
-        var pairs: [(String, String)] = []
+        var labels = LabelMessages()
         var series = Series(labels: .empty)
         var reader = MessageReader(message)
         while let field = try reader.next() {
             switch (field.number, field.value) {
-            case (1, .bytes(let label)):
-                var name = ""
-                var value = ""
-                var fields = MessageReader(label)
-                while let part = try fields.next() {
-                    guard case .bytes(let text) = part.value else { continue }
-                    if part.number == 1 { name = String(decoding: text, as: UTF8.self) }
-                    if part.number == 2 { value = String(decoding: text, as: UTF8.self) }
-                }
-                if !value.isEmpty { pairs.append((name, value)) }
+            case (1, .bytes(let label)): try labels.take(label)
             case (2, .bytes(let sample)):
-                var value = 0.0
-                var time: Int64 = 0
-                var fields = MessageReader(sample)
-                while let part = try fields.next() {
-                    switch (part.number, part.value) {
-                    case (1, .word(let bits)): value = Double(bitPattern: bits)
-                    case (2, .varint(let number)): time = Int64(bitPattern: number)
-                    default: break
-                    }
-                }
-                series.timestamps.append(time)
-                series.values.append(value)
+                let sample = try SampleMessage(sample)
+                series.timestamps.append(sample.timestamp)
+                series.values.append(sample.value)
             case (4, .bytes): histograms += 1
             default: break
             }
         }
-        guard pairs.contains(where: { $0.0 == Labels.metricNameLabel }), !pairs.contains(where: { $0.0.isEmpty }),
-            Set(pairs.map(\.0)).count == pairs.count
-        else { throw WriteRequestError("a series has no name, a label without a name or one label twice") }
-        series.labels = Labels(pairs)
+        guard labels.pairs.contains(where: { $0.0 == Labels.metricNameLabel }) else {
+            throw WriteRequestError("a series has no name")
+        }
+        series.labels = Labels(labels.pairs)
         if !series.timestamps.isEmpty { self.series.append(series) }
     }
 
