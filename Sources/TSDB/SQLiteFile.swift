@@ -27,6 +27,18 @@ final class SQLiteFile {
 
     init(_ path: String, _ mode: Mode) throws(SQLiteError) {
         self.path = path
+        try open(mode)
+        // A kill while the file was made leaves SQLite's journal, which only a connection that may write can undo.
+        guard mode == .readOnly, sqlite3_exec(handle, "PRAGMA schema_version", nil, nil, nil) & 0xff == SQLITE_READONLY
+        else { return }
+        close()
+        try open(.readWrite)
+        sqlite3_exec(handle, "PRAGMA schema_version", nil, nil, nil)
+        close()
+        try open(mode)
+    }
+
+    private func open(_ mode: Mode) throws(SQLiteError) {
         let flags =
             mode == .readWrite
             ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX
@@ -65,6 +77,13 @@ final class SQLiteFile {
     func execute(_ sql: String) throws(SQLiteError) {
         let code = sqlite3_exec(handle, sql, nil, nil, nil)
         guard code == SQLITE_OK else { throw failure(code) }
+    }
+
+    func hasTables() throws(SQLiteError) -> Bool {
+        let statement = try prepared("SELECT count(*) FROM sqlite_master")
+        defer { sqlite3_reset(statement) }
+        guard sqlite3_step(statement) == SQLITE_ROW else { throw failure(sqlite3_errcode(handle)) }
+        return Row(statement: statement).int(0) > 0
     }
 
     /// Runs `body` in a transaction of the kind that takes the write lock at once; rolls back where it throws.

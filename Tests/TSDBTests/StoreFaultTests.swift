@@ -107,6 +107,37 @@ import Testing
         }
     }
 
+    /// What a kill leaves that falls into the making of a log: half a database and SQLite's journal beside it.
+    @Test func aHalfMadeLogKeepsNobodyFromReading() throws {
+        let bench = StoreBench()
+        let store = try bench.open()
+        try bench.append(store, bench.labels("a"), bench.now - 10_000, 1)
+        store.commit()
+        let number = store.back.withLock { $0.logNumber }
+        store.abandon()
+        let half = bench.scratch.path + "/" + LogFile.name(number + 1)
+        let making = bench.scratch.path + "/making"
+        let file = try SQLiteFile(making, .readWrite)
+        try file.execute(
+            """
+            PRAGMA cache_size = 1;
+            BEGIN;
+            CREATE TABLE batch(seq INTEGER PRIMARY KEY, data BLOB NOT NULL);
+            INSERT INTO batch(data) VALUES(zeroblob(40000)), (zeroblob(40000));
+            """)
+        for suffix in ["", "-journal"] { try AtomicFile.write(FileSystem.read(making + suffix), to: half + suffix) }
+        file.close()
+        removeSQLiteFile(making)
+        #expect(try FileSystem.read(half).count > 0 && FileSystem.read(half + "-journal").count > 0)
+        let reader = try bench.open { $0.readOnly = true }
+        #expect(try bench.everything(reader).count == 1)
+        #expect(reader.metrics.damagedFiles.value == 0)
+        reader.close()
+        let again = try bench.open()
+        #expect(try bench.everything(again).count == 1)
+        again.close()
+    }
+
     /// SQLite itself says that the disk is full: its own bound on pages stands in for the disk.
     @Test func aFullDiskCostsNothingOnceThereIsRoom() throws {
         let bench = StoreBench()

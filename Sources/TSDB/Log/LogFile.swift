@@ -8,6 +8,8 @@ final class LogFile {
     let path: String
     let number: UInt64
     private let file: SQLiteFile
+    /// Opened for reading only, and the kill fell into its making: it has no table yet.
+    private var isUnmade = false
 
     static func name(_ number: UInt64) -> String {
         let digits = String(number)
@@ -24,7 +26,10 @@ final class LogFile {
         self.number = number
         path = directory + "/" + Self.name(number)
         file = try SQLiteFile(path, readOnly ? .readOnly : .readWrite)
-        if readOnly { return }
+        if readOnly {
+            isUnmade = try !file.hasTables()
+            return
+        }
         try file.execute(
             """
             PRAGMA journal_mode = WAL;
@@ -55,6 +60,7 @@ final class LogFile {
     /// damaged one leans on it, so it is not read.
     func replay(_ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool) throws -> Int {
         var damaged = 0
+        if isUnmade { return 0 }
         try file.run("SELECT definitions, plain, data, checksum FROM batch ORDER BY seq") { row in
             let whole = row.blob(0) { definitions in
                 row.blob(2) { data in
