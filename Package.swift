@@ -48,7 +48,7 @@ let package = Package(
             dependencies: [
                 "CCurl", "CDeflate", "COpenSSL", "CPlatform", "CZlib", logging,
                 .product(name: "Subprocess", package: "swift-subprocess"),
-            ], swiftSettings: strict, linkerSettings: [.linkedLibrary(":libdeflate.a")]),
+            ] + grdb, swiftSettings: strict, linkerSettings: [.linkedLibrary(":libdeflate.a")]),
         .target(name: "PromQL", dependencies: ["MetricModel"], swiftSettings: strict),
         .target(
             name: "TSDB", dependencies: ["MetricModel", "Platform", "CZlib", logging] + grdb, swiftSettings: strict),
@@ -104,7 +104,8 @@ let package = Package(
             swiftSettings: strict),
 
         .testTarget(name: "MetricModelTests", dependencies: ["MetricModel", "TestSupport"], swiftSettings: strict),
-        .testTarget(name: "PlatformTests", dependencies: ["Platform", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "PlatformTests", dependencies: ["Platform", "TestSupport", logging] + grdb, swiftSettings: strict),
         .testTarget(name: "PromQLTests", dependencies: ["PromQL", "MetricModel"], swiftSettings: strict),
         .testTarget(
             name: "TSDBTests", dependencies: ["TSDB", "MetricModel", "Platform"], swiftSettings: strict),

@@ -29,7 +29,7 @@ package final class AuditTrail: Sendable {
 
     /// Opens the file. Throws where it cannot be used.
     package init(path: String, clock: WallClock, metrics: MetricRegistry, log: Logger) throws {
-        database = try Self.open(path)
+        database = try Self.file(path).open(caring: StateFile.Care(clock: clock, metrics: metrics, log: log))
         let settings = Lock(Settings())
         self.settings = settings
         shipping = LogShipping(
@@ -49,27 +49,21 @@ package final class AuditTrail: Sendable {
         lost = metrics.counter("kops_audit_lost_total", "Entries of the audit trail that could not be kept.")
     }
 
-    private static func open(_ path: String) throws -> DatabaseQueue {
-        var configuration = Configuration()
-        configuration.busyMode = .timeout(10)
-        configuration.prepareDatabase { db in
-            try db.execute(sql: "PRAGMA journal_mode = WAL")
-            try db.execute(sql: "PRAGMA synchronous = NORMAL")
-        }
-        let database = try DatabaseQueue(path: path, configuration: configuration)
-        var migrator = DatabaseMigrator()
-        migrator.registerMigration("entries") { db in
-            try db.execute(
-                sql: """
+    private static func file(_ path: String) -> StateFile {
+        StateFile(
+            path, durability: .process,
+            migrations: [
+                (
+                    "entries",
+                    """
                     CREATE TABLE entry(
                       id INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL,
                       subject TEXT NOT NULL, succeeded INTEGER NOT NULL, detail TEXT NOT NULL);
                     CREATE INDEX entry_time ON entry(time);
-                    CREATE TABLE sent(sink TEXT PRIMARY KEY, id INTEGER NOT NULL);
-                    """)
-        }
-        try migrator.migrate(database)
-        return database
+                    \(LogShipping.table);
+                    """
+                )
+            ])
     }
 
     package func apply(retention: Int64, sinks: [any LogSink], origin: LogOrigin) {
@@ -144,7 +138,7 @@ package final class AuditTrail: Sendable {
             defer { Glibc.close(descriptor) }
             if geteuid() == 0, status.owner != 0 { _ = fchown(descriptor, status.owner, status.group) }
         }
-        try insert(entry, try open(path))
+        try insert(entry, try file(path).open())
     }
 
     /// What a trail holds while no service keeps it open, or beside it; none where there is no trail. Blocks.
@@ -153,7 +147,7 @@ package final class AuditTrail: Sendable {
     ) throws -> [AuditEntry]? {
         let path = path(in: directory)
         guard FileSystem.exists(path) else { return nil }
-        return try list(try open(path), limit: limit, since: since, action: action)
+        return try list(try file(path).open(), limit: limit, since: since, action: action)
     }
 
     // MARK: reading

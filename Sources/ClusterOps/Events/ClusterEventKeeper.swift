@@ -52,7 +52,7 @@ package final class ClusterEventKeeper: Sendable {
         path: String, hub: ClusterHub, clock: WallClock, metrics: MetricRegistry, log: Logger,
         isLeader: @escaping @Sendable () -> Bool
     ) throws {
-        store = try ClusterEventStore(path: path)
+        store = try ClusterEventStore(path: path, care: StateFile.Care(clock: clock, metrics: metrics, log: log))
         self.hub = hub
         self.clock = clock
         self.metrics = metrics

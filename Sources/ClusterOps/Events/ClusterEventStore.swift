@@ -1,6 +1,6 @@
 import GRDB
 import Logging
-import Platform
+package import Platform
 
 /// Which events are asked for. Empty and nil: all.
 package struct ClusterEventFilter: Sendable {
@@ -22,18 +22,14 @@ package final class ClusterEventStore: Sendable {
 
     package static func path(in directory: String) -> String { FileSystem.resolve(fileName, in: directory) }
 
-    package init(path: String) throws {
-        var configuration = Configuration()
-        configuration.busyMode = .timeout(10)
-        configuration.prepareDatabase { db in
-            try db.execute(sql: "PRAGMA journal_mode = WAL")
-            try db.execute(sql: "PRAGMA synchronous = NORMAL")
-        }
-        database = try DatabaseQueue(path: path, configuration: configuration)
-        var migrator = DatabaseMigrator()
-        migrator.registerMigration("events") { db in
-            try db.execute(
-                sql: """
+    /// `care` is given by the service, which goes on with an empty file where this one is damaged.
+    package init(path: String, care: StateFile.Care? = nil) throws {
+        let file = StateFile(
+            path, durability: .process,
+            migrations: [
+                (
+                    "events",
+                    """
                     CREATE TABLE event(
                       id INTEGER PRIMARY KEY AUTOINCREMENT, uid TEXT NOT NULL UNIQUE, first INTEGER NOT NULL,
                       last INTEGER NOT NULL, count INTEGER NOT NULL, type TEXT NOT NULL, reason TEXT NOT NULL,
@@ -41,9 +37,10 @@ package final class ClusterEventStore: Sendable {
                       source TEXT NOT NULL);
                     CREATE INDEX event_last ON event(last);
                     \(LogShipping.table);
-                    """)
-        }
-        try migrator.migrate(database)
+                    """
+                )
+            ])
+        database = try care.map { try file.open(caring: $0) } ?? file.open()
     }
 
     /// Keeps those that are new or have counted on; returns how many were. An event that is there as it was (after a

@@ -1,4 +1,5 @@
 import GRDB
+import Platform
 
 /// One run of a job.
 package struct JobRun: Sendable {
@@ -26,28 +27,22 @@ struct JobJournal: Sendable {
     private static let keptRuns = 200
     private let database: DatabaseQueue
 
-    init(path: String) throws {
-        var configuration = Configuration()
-        configuration.busyMode = .timeout(10)
-        configuration.prepareDatabase { db in
-            try db.execute(sql: "PRAGMA journal_mode = WAL")
-            try db.execute(sql: "PRAGMA synchronous = FULL")
-        }
-        database = try DatabaseQueue(path: path, configuration: configuration)
-        var migrator = DatabaseMigrator()
-        migrator.registerMigration("runs") { db in
-            try db.execute(
-                sql: """
+    init(path: String, care: StateFile.Care) throws {
+        let file = StateFile(
+            path, durability: .powerCut,
+            migrations: [
+                (
+                    "runs",
+                    """
                     CREATE TABLE run(
                       id INTEGER PRIMARY KEY, job TEXT NOT NULL, started INTEGER NOT NULL, ended INTEGER,
                       result TEXT NOT NULL, message TEXT NOT NULL, log TEXT NOT NULL, on_demand INTEGER NOT NULL);
                     CREATE INDEX run_job ON run(job, started);
-                    """)
-        }
-        migrator.registerMigration("attempts") { db in
-            try db.execute(sql: "ALTER TABLE run ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0")
-        }
-        try migrator.migrate(database)
+                    """
+                ),
+                ("attempts", "ALTER TABLE run ADD COLUMN attempt INTEGER NOT NULL DEFAULT 0"),
+            ])
+        database = try file.open(caring: care)
     }
 
     func close() { try? database.close() }

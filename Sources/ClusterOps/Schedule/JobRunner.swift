@@ -83,7 +83,7 @@ package final class JobRunner: Sendable {
         ended: @escaping @Sendable (JobRun) -> Void = { _ in }
     ) throws {
         self.ended = ended
-        journal = try JobJournal(path: path)
+        journal = try JobJournal(path: path, care: StateFile.Care(clock: clock, metrics: metrics, log: log))
         self.clock = clock
         self.metrics = metrics
         self.log = log

@@ -50,7 +50,8 @@ package final class NotificationService: Sendable {
         client: HTTPClient, clock: WallClock, metrics: MetricRegistry, log: Logger, firstRetry: Int64 = 500
     ) throws {
         let now = clock.nowMilliseconds()
-        store = try NotificationStore(path: storePath, now: now)
+        store = try NotificationStore(
+            path: storePath, care: StateFile.Care(clock: clock, metrics: metrics, log: log))
         let stored = try store.load()
         state = Lock(
             State(

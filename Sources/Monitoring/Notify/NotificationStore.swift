@@ -1,6 +1,6 @@
 import GRDB
 import MetricModel
-import Platform
+package import Platform
 
 /// The pipeline's memory in SQLite: silences, the notification log and the alerts that have not ended or were not yet told
 /// to have. Calls block. One writer: use it from one thread at a time.
@@ -14,29 +14,15 @@ package final class NotificationStore: Sendable {
         package var silences: [Silence] = []
     }
 
-    /// Opens or makes the file. One that is damaged is set aside under a name with its time, and an empty one made.
-    package init(path: String, now: Int64) throws {
-        do {
-            queue = try NotificationStore.open(path)
-        } catch {
-            let aside = "\(path).damaged-\(now)"
-            try FileSystem.rename(path, to: aside)
-            for suffix in ["-wal", "-shm"] { try FileSystem.removeFile(path + suffix) }
-            queue = try NotificationStore.open(path)
-        }
-    }
-
-    private static func open(_ path: String) throws -> DatabaseQueue {
-        var configuration = Configuration()
-        configuration.label = "notifications"
-        configuration.busyMode = .timeout(5)
-        configuration.prepareDatabase { db in
-            try db.execute(sql: "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL")
-        }
-        let queue = try DatabaseQueue(path: path, configuration: configuration)
-        try queue.write { db in
-            try db.execute(
-                sql: """
+    /// Opens or makes the file. One that is damaged is set aside, and an empty one made.
+    package init(path: String, care: StateFile.Care) throws {
+        // "IF NOT EXISTS": files of before there were migrations have the tables.
+        let file = StateFile(
+            path, durability: .powerCut,
+            migrations: [
+                (
+                    "notifications",
+                    """
                     CREATE TABLE IF NOT EXISTS alert (
                       fingerprint INTEGER PRIMARY KEY, labels BLOB NOT NULL, annotations BLOB NOT NULL,
                       starts_at INTEGER NOT NULL, ends_at INTEGER NOT NULL, generator_url TEXT NOT NULL,
@@ -48,9 +34,10 @@ package final class NotificationStore: Sendable {
                     CREATE TABLE IF NOT EXISTS silence (
                       id TEXT PRIMARY KEY, matchers TEXT NOT NULL, starts_at INTEGER NOT NULL, ends_at INTEGER NOT NULL,
                       updated_at INTEGER NOT NULL, created_by TEXT NOT NULL, comment TEXT NOT NULL) WITHOUT ROWID;
-                    """)
-        }
-        return queue
+                    """
+                )
+            ])
+        queue = try file.open(caring: care)
     }
 
     package func load() throws -> Contents {
