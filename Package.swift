@@ -22,7 +22,6 @@ let package = Package(
     products: [.executable(name: "kops-sidecar", targets: ["kops-sidecar"])],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
-        .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
@@ -75,10 +74,9 @@ let package = Package(
             dependencies: [
                 "MetricModel", "Platform", "PromQL", "TSDB", "Monitoring", "ClusterOps", "Etcd", "Kubernetes", logging,
                 lifecycle,
-                .product(name: "Hummingbird", package: "hummingbird"),
                 .product(name: "HummingbirdCore", package: "hummingbird"),
-                .product(name: "HTTPTypes", package: "swift-http-types"),
                 .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),
                 .product(name: "NIOSSL", package: "swift-nio-ssl"),
                 .product(name: "Yams", package: "Yams"),
@@ -125,7 +123,10 @@ let package = Package(
             name: "KopsSidecarTests",
             dependencies: [
                 "Kubernetes", "KopsSidecar", "MetricModel", "Platform", "Monitoring", "ClusterOps", "TestSupport",
-                logging,
+                lifecycle, logging,
+                .product(name: "NIOCore", package: "swift-nio"),
+                .product(name: "NIOEmbedded", package: "swift-nio"),
+                .product(name: "NIOHTTP1", package: "swift-nio"),
             ],
             exclude: ["alertmanager-configs.txt"], swiftSettings: strict),
         .testTarget(

@@ -5,9 +5,14 @@ import PromQL
 /// `query`, `query_range`, `format_query`, `parse_query`, `query_exemplars`: Prometheus' paths, parameters and answers.
 package struct QueryRoutes: Sendable {
     private let backend: QueryBackend
+    private let durations: Histogram
     private let maxPoints = 11_000
 
-    package init(_ backend: QueryBackend) { self.backend = backend }
+    package init(_ backend: QueryBackend) {
+        self.backend = backend
+        durations = backend.metrics.histogram(
+            "kops_query_duration_seconds", "Time to evaluate a query.", bounds: [0.001, 0.01, 0.1, 1, 10, 60])
+    }
 
     package var routes: [Route] {
         [
@@ -42,16 +47,10 @@ package struct QueryRoutes: Sendable {
         let started = monotonicNanoseconds()
         let expr = try parse(text)
         let parsed = monotonicNanoseconds()
-        let (engine, source) = (backend.engine, backend.source)
-        let result = try await backend.run(request.cancellation, timeout: timeout) { control in
-            let began = monotonicNanoseconds()
-            let result = try engine.instant(
-                expr, at: time, source: source, control: control, lookback: lookback, text: text)
-            return (result.warned(control.warnings), began, monotonicNanoseconds())
+        return try await evaluated(request, timeout, limit, started, parsed) { [backend] control in
+            try backend.engine.instant(
+                expr, at: time, source: backend.source, control: control, lookback: lookback, text: text)
         }
-        observe(nanoseconds: result.2 - result.1)
-        let timings = QueryTimings(started: started, parsed: parsed, began: result.1, ended: result.2)
-        return reply(result.0, timings, limit: limit, stats: request.parameter("stats"))
     }
 
     private func range(_ request: APIRequest) async throws -> APIReply {
@@ -84,20 +83,30 @@ package struct QueryRoutes: Sendable {
                 "query", "invalid expression type \"\(type)\" for range query, must be Scalar or instant Vector")
         }
         let parsed = monotonicNanoseconds()
-        let (engine, source) = (backend.engine, backend.source)
-        let result = try await backend.run(request.cancellation, timeout: timeout) { control in
-            let began = monotonicNanoseconds()
-            let result = try engine.range(
-                expr, from: from, through: through, step: step, source: source, control: control, lookback: lookback,
-                text: text)
-            return (result.warned(control.warnings), began, monotonicNanoseconds())
+        return try await evaluated(request, timeout, limit, started, parsed) { [backend] control in
+            try backend.engine.range(
+                expr, from: from, through: through, step: step, source: backend.source, control: control,
+                lookback: lookback, text: text)
         }
-        observe(nanoseconds: result.2 - result.1)
-        let timings = QueryTimings(started: started, parsed: parsed, began: result.1, ended: result.2)
-        return reply(result.0, timings, limit: limit, stats: request.parameter("stats"))
     }
 
-    private func reply(_ result: QueryResult, _ timings: QueryTimings, limit: Int, stats: String?) -> APIReply {
+    /// Evaluates and writes the answer, both on a thread of the pool: one hand-over there and one back.
+    private func evaluated(
+        _ request: APIRequest, _ timeout: Duration?, _ limit: Int, _ started: Int64, _ parsed: Int64,
+        _ evaluate: @escaping @Sendable (QueryControl) throws -> QueryResult
+    ) async throws -> APIReply {
+        let (stats, durations) = (request.parameter("stats"), durations)
+        return try await backend.run(request.cancellation, timeout: timeout) { control in
+            let began = monotonicNanoseconds()
+            let result = try evaluate(control).warned(control.warnings)
+            let timings = QueryTimings(
+                started: started, parsed: parsed, began: began, ended: monotonicNanoseconds())
+            durations.observe(Double(timings.ended - began) / 1e9)
+            return Self.reply(result, timings, limit: limit, stats: stats)
+        }
+    }
+
+    private static func reply(_ result: QueryResult, _ timings: QueryTimings, limit: Int, stats: String?) -> APIReply {
         var value = result.value
         var warnings = result.warnings
         if limit > 0, value.truncate(to: limit) { warnings.append("results truncated due to limit") }
@@ -105,12 +114,6 @@ package struct QueryRoutes: Sendable {
             value: value, warnings: warnings, infos: result.infos,
             stats: (stats ?? "").isEmpty ? nil : (result.stats, timings, stats == "all"))
         return encoder.reply()
-    }
-
-    private func observe(nanoseconds: Int64) {
-        backend.metrics.histogram(
-            "kops_query_duration_seconds", "Time to evaluate a query.", bounds: [0.001, 0.01, 0.1, 1, 10, 60]
-        ).observe(Double(nanoseconds) / 1e9)
     }
 
     private func parse(_ text: String) throws(APIError) -> Expr {

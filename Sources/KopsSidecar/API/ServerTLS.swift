@@ -1,6 +1,4 @@
 import FoundationEssentials
-import HummingbirdCore
-import Logging
 import NIOCore
 import NIOSSL
 import Platform
@@ -111,21 +109,4 @@ private func names(of certificate: NIOSSLCertificate) -> [String] {
 
 package struct TLSProblem: Error, CustomStringConvertible {
     package let description: String
-}
-
-/// A connection of the HTTP server, over TLS as the web configuration says at the moment that it is made.
-struct SecuredChannel: ServerChildChannel {
-    typealias Value = HTTP1Channel.Value
-
-    let base: HTTP1Channel
-    let tls: @Sendable () -> ServerTLS?
-
-    func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
-        channel.eventLoop.makeCompletedFuture {
-            guard let tls = tls() else { return }
-            try channel.pipeline.syncOperations.addHandler(tls.handler())
-        }.flatMap { base.setup(channel: channel, logger: logger) }
-    }
-
-    func handle(value: Value, logger: Logger) async { await base.handle(value: value, logger: logger) }
 }
