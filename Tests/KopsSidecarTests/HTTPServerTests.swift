@@ -1,4 +1,3 @@
-import Glibc
 import Logging
 import Platform
 import ServiceLifecycle
@@ -37,53 +36,6 @@ private final class Served: Sendable {
     }
 }
 
-/// A blocking client, on threads that may wait.
-private final class Client: Sendable {
-    private let fd: Int32
-
-    init(_ port: Int, receiveBuffer: Int32 = 0) throws {
-        fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        var size = receiveBuffer
-        if size > 0 { setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, 4) }
-        var limit = timeval(tv_sec: 20, tv_usec: 0)
-        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = in_port_t(port).bigEndian
-        address.sin_addr.s_addr = inet_addr("127.0.0.1")
-        let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(fd, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        guard result == 0 else { throw TestFailure("connect: \(errno)") }
-    }
-
-    deinit { close(fd) }
-
-    func send(_ text: String) {
-        let bytes = Array(text.replacing("\n", with: "\r\n").utf8)
-        _ = Glibc.send(fd, bytes, bytes.count, Int32(truncatingIfNeeded: MSG_NOSIGNAL))
-    }
-
-    func endOutput() { shutdown(fd, Int32(truncatingIfNeeded: SHUT_WR)) }
-
-    /// What comes until `enough` says so of the number of bytes, or the connection ends.
-    func receive(_ enough: @escaping @Sendable (Int) -> Bool = { _ in false }) async throws -> [UInt8] {
-        try await WorkerPool.blocking.run { [fd] in
-            var all: [UInt8] = []
-            var buffer = [UInt8](repeating: 0, count: 1 << 16)
-            while !enough(all.count) {
-                let count = recv(fd, &buffer, buffer.count, 0)
-                if count < 0, errno != ECONNRESET { throw TestFailure("receive: \(errno)") }
-                if count <= 0 { break }
-                all += buffer[..<count]
-            }
-            return all
-        }
-    }
-}
-
 @Suite struct HTTPServerTests {
     @Test func aLargeAnswerWaitsForASlowClient() async throws {
         let made = Lock(0)
@@ -100,7 +52,7 @@ private final class Client: Sendable {
                 return reply
             }
         ])
-        let client = try Client(served.port, receiveBuffer: 1 << 16)
+        let client = try LoopbackClient(served.port, receiveBuffer: 1 << 16)
         client.send("GET /large HTTP/1.1\nConnection: close\n\n")
         _ = try await client.receive { $0 > 0 }
         // Until the system's buffers are full nothing says how far it may come; then it stands.
@@ -119,7 +71,7 @@ private final class Client: Sendable {
         // A client that goes away in the middle takes the rest with it.
         made.withLock { $0 = 0 }
         do {
-            let client = try Client(served.port, receiveBuffer: 1 << 16)
+            let client = try LoopbackClient(served.port, receiveBuffer: 1 << 16)
             client.send("GET /large HTTP/1.1\n\n")
             _ = try await client.receive { $0 > 0 }
         }
@@ -137,7 +89,7 @@ private final class Client: Sendable {
                 return .text(200, "done\n")
             }
         ])
-        let (idle, busy) = (try Client(served.port), try Client(served.port))
+        let (idle, busy) = (try LoopbackClient(served.port), try LoopbackClient(served.port))
         idle.send("GET /nothing HTTP/1.1\n\n")
         _ = try await idle.receive { $0 > 0 }
         busy.send("GET /slow HTTP/1.1\n\n")
@@ -152,11 +104,11 @@ private final class Client: Sendable {
 
     @Test func whoSaysNothingHoldsNoPlace() async throws {
         let served = try await Served([.get("/") { _ in .text(200, "here\n") }], firstHeadTimeout: 200)
-        let (silent, half) = (try Client(served.port), try Client(served.port))
+        let (silent, half) = (try LoopbackClient(served.port), try LoopbackClient(served.port))
         half.send("GET / HTTP/1.1\nHost")
         #expect(try await silent.receive().isEmpty)
         #expect(try await half.receive().isEmpty)
-        let quick = try Client(served.port)
+        let quick = try LoopbackClient(served.port)
         quick.send("GET / HTTP/1.1\n\n")
         quick.endOutput()
         #expect(String(decoding: try await quick.receive(), as: UTF8.self).hasSuffix("here\n"))
@@ -165,7 +117,7 @@ private final class Client: Sendable {
 
     @Test func aRefusalReachesAClientThatIsStillSending() async throws {
         let served = try await Served([Route(["POST"], "/") { _ in .text(200, "here\n") }])
-        let client = try Client(served.port)
+        let client = try LoopbackClient(served.port)
         client.send("POST / HTTP/1.1\nContent-Length: 1000000000\n\n" + String(repeating: "x", count: 1 << 20))
         let answer = String(decoding: try await client.receive(), as: UTF8.self)
         #expect(answer.hasPrefix("HTTP/1.1 413 ") && answer.hasSuffix("bytes\n"), "\(answer)")

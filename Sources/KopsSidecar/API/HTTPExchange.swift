@@ -2,6 +2,9 @@ import NIOCore
 import NIOHTTP1
 import Platform
 
+/// One for all connections.
+private let date = DateHeader()
+
 /// One connection's requests and answers, in order and one at a time, on its event loop's thread.
 ///
 /// A request's body is collected whole before it is answered. What comes meanwhile waits: no more is read than one read
@@ -267,7 +270,7 @@ final class HTTPExchange: ChannelDuplexHandler {
         headers.reserveCapacity(reply.headers.count + 4)
         headers.add(name: "Content-Type", value: reply.contentType)
         for (name, value) in reply.headers where isField(name, value) { headers.add(name: name, value: value) }
-        headers.add(name: "Date", value: dateHeader())
+        headers.add(name: "Date", value: date.text)
         if !keepsAlive {
             headers.add(name: "Connection", value: "close")
         } else if head.version.minor == 0 {

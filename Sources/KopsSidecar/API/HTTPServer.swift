@@ -1,4 +1,3 @@
-import Glibc
 import HummingbirdCore
 package import Logging
 import NIOCore
@@ -82,23 +81,4 @@ struct APIChannel: ServerChildChannel {
     }
 
     func handle(value: Connection, logger: Logger) async { try? await value.channel.closeFuture.get() }
-}
-
-private let lastDate = Lock<(second: Int, text: String)>((-1, ""))
-
-/// The time as HTTP's `Date` field has it, made once a second.
-func dateHeader() -> String {
-    let now = time(nil)
-    return lastDate.withLock { last in
-        if last.second == now { return last.text }
-        var (now, parts) = (now, tm())
-        gmtime_r(&now, &parts)
-        let text = [UInt8](unsafeUninitializedCapacity: 64) { buffer, count in
-            count = buffer.withMemoryRebound(to: CChar.self) {
-                strftime($0.baseAddress, $0.count, "%a, %d %b %Y %H:%M:%S GMT", &parts)
-            }
-        }
-        last = (now, String(decoding: text, as: UTF8.self))
-        return last.text
-    }
 }
