@@ -8,16 +8,22 @@ extension Store: Queryable {
     {
         if from > through { return [] }
         // The head first: what a flush moves meanwhile is then seen twice, never missed.
-        let excerpts = front.withLock { front in
-            front.head.select(matchers).compactMap {
-                front.head.excerpt($0, from: from, through: through, marks: marks)
-            }
+        var excerpts = front.withLock { front in
+            front.head.excerpts(matchers, from: from, through: through, marks: marks)
+        }
+        if !excerpts.isSorted { excerpts.series = excerpts.series.sortedByLabels(\.labels) }
+        if excerpts.isWhole {
+            let (found, version) = (excerpts.found, excerpts.version)
+            front.withLock { $0.head.keep(found, matchers, version: version) }
+        }
+        let overlapping = partitions.filter { $0.start <= through && $0.end > from }
+        if overlapping.isEmpty {
+            return try decode(excerpts, from: from, through: through, control: control, \.data)
         }
         var places: [Labels: Int] = [:]
         var out: [SeriesSamples] = []
         // Series of one source have labels of their own: only what comes from several needs joining.
-        let overlapping = partitions.filter { $0.start <= through && $0.end > from }
-        let joins = overlapping.count + (excerpts.isEmpty ? 0 : 1) > 1
+        let joins = overlapping.count > 1 || !excerpts.codes.isEmpty || !excerpts.extras.isEmpty
         for partition in overlapping {
             try control.check()
             let found = try reading(partition) {
@@ -29,54 +35,66 @@ extension Store: Queryable {
             }
             if joins { for series in found ?? [] { add(series, &places, &out) } } else { out = found ?? [] }
         }
-        let decoded = try decode(excerpts, from: from, through: through, control: control)
-        if joins { for series in decoded { add(series, &places, &out) } } else { out += decoded }
+        if joins {
+            for series in try decode(excerpts, from: from, through: through, control: control, \.self) {
+                add(series, &places, &out)
+            }
+        }
         return out.map(\.data).sortedByLabels(\.labels)
     }
 
-    /// The samples of what was copied from the head, side by side where there is much. Charges `control` with them.
-    private func decode(_ excerpts: [Head.Excerpt], from: Int64, through: Int64, control: QueryControl) throws
-        -> [SeriesSamples]
-    {
-        if excerpts.isEmpty { return [] }
+    /// The samples of what was copied from the head, as `wrap` makes them, side by side where there is much. Charges
+    /// `control` with them.
+    private func decode<R: Sendable>(
+        _ excerpts: HeadExcerpts, from: Int64, through: Int64, control: QueryControl,
+        _ wrap: @escaping @Sendable (SeriesSamples) -> R
+    ) throws -> [R] {
+        let count = excerpts.series.count
         // Waking another thread pays for some milliseconds' work only.
-        let bytes = excerpts.reduce(0) { $0 + $1.codes.reduce(0) { $0 + $1.bytes.count } }
-        let pieces = control.parallel == nil ? 1 : max(1, min(8, excerpts.count / 16, bytes >> 20))
+        let pieces = control.parallel == nil ? 1 : max(1, min(8, count / 16, excerpts.bytes.count >> 20))
         let marks = marks
-        return try side(by: control.parallel, pieces) { piece in
+        let results = try side(by: control.parallel, pieces) { piece in
             let scratch = DecodeScratch()
             var passed: [(slot: UInt32, entry: HeadMarks.Entry)] = []
-            var out: [SeriesSamples] = []
-            for excerpt in excerpts[excerpts.count * piece / pieces..<excerpts.count * (piece + 1) / pieces] {
-                try control.check()
-                var series = SeriesSamples(labels: excerpt.labels)
-                for code in excerpt.codes {
-                    let left = code.bytes.withUnsafeBytes {
-                        HeadCode.decode(
-                            $0, start: code.start, from: from, through: through, scratch: scratch,
-                            timestamps: &series.timestamps, values: &series.values)
+            var out: [R] = []
+            let range = count * piece / pieces..<count * (piece + 1) / pieces
+            out.reserveCapacity(range.count)
+            try excerpts.bytes.withUnsafeBytes { bytes in
+                for index in range {
+                    if index & 15 == 0 { try control.check() }
+                    let excerpt = excerpts.series[index]
+                    var series = SeriesSamples(labels: excerpt.labels)
+                    for place in excerpt.codes {
+                        let code = excerpts.codes[place]
+                        let left = HeadCode.decode(
+                            UnsafeRawBufferPointer(rebasing: bytes[code.bytes]), start: code.start, from: from,
+                            through: through, scratch: scratch, timestamps: &series.timestamps,
+                            values: &series.values)
+                        // Old marks are as good while the chunk has not grown much.
+                        if code.start == nil ? left.isEmpty : code.bytes.count < HeadMarks.distances.1 * 2 { continue }
+                        let kept = left.count > 1 ? left : (code.start.map { [$0] } ?? []) + left
+                        passed.append(
+                            (
+                                excerpt.slot,
+                                .init(generation: excerpt.generation, firstTime: code.firstTime, marks: kept)
+                            ))
                     }
-                    // Old marks are as good while the chunk has not grown much.
-                    if code.start == nil ? left.isEmpty : code.bytes.count < HeadMarks.distances.1 * 2 { continue }
-                    let kept = left.count > 1 ? left : (code.start.map { [$0] } ?? []) + left
-                    passed.append(
-                        (
-                            excerpt.slot,
-                            .init(generation: excerpt.generation, firstTime: code.firstTime, marks: kept)
-                        ))
+                    if let extra = excerpt.extra.map({ excerpts.extras[$0] }) {
+                        let late = extra.late.sorted { $0.time < $1.time }
+                        if !late.isEmpty {
+                            series.merge(late.map(\.time)[...], late.map { Double(bitPattern: $0.bits) }[...])
+                        }
+                        series.histograms = extra.histograms
+                    }
+                    if series.timestamps.isEmpty && series.histograms.isEmpty { continue }
+                    try control.charge(series.timestamps.count)
+                    out.append(wrap(series))
                 }
-                if !excerpt.late.isEmpty {
-                    let late = excerpt.late.sorted { $0.time < $1.time }
-                    series.merge(late.map(\.time)[...], late.map { Double(bitPattern: $0.bits) }[...])
-                }
-                series.histograms = excerpt.histograms
-                if series.timestamps.isEmpty && series.histograms.isEmpty { continue }
-                try control.charge(series.timestamps.count)
-                out.append(series)
             }
             marks.keep(passed)
             return out
-        }.flatMap { $0 }
+        }
+        return results.count == 1 ? results[0] : results.flatMap { $0 }
     }
 
     private func add(_ series: SeriesSamples, _ places: inout [Labels: Int], _ out: inout [SeriesSamples]) {

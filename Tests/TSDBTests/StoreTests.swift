@@ -313,6 +313,30 @@ final class ScratchDirectory {
         #expect(try everything(store)[labels(1)]?.count == 2)
     }
 
+    /// What a selection found is kept while no series comes or goes.
+    @Test func selectionsFollowSeriesThatComeAndGo() throws {
+        let store = try open()
+        let matchers = [try LabelMatcher("__name__", .regex, "metric_.*"), LabelMatcher("instance", equals: "host-1")]
+        func found(from: Int64 = .min) throws -> [Labels] {
+            try store.select(matchers, from: from, through: .max, control: QueryControl()).map(\.labels)
+        }
+        var expected: [Labels] = []
+        #expect(try found().isEmpty)
+        for (step, n) in [41, 3, 21, 16, 6, 1, 99, 2, 11, 26].enumerated() {
+            let time = now + Int64(step) * 1000
+            try append(store, labels(n), time, 1)
+            if n % 5 == 1 { expected = (expected + [labels(n)]).sorted() }
+            // Series without a sample in the range are found again where there is one.
+            #expect(try found(from: time) == (n % 5 == 1 ? [labels(n)] : []))
+            for _ in 0..<2 { #expect(try found() == expected) }
+        }
+        store.flush()
+        #expect(try found() == expected, "from the file")
+        try append(store, labels(21), now + 20_000, 2)
+        #expect(try found() == expected, "from both")
+        #expect(try found(from: now + 20_000) == [labels(21)])
+    }
+
     @Test func nativeHistogramsComeBack() throws {
         var histogram = NativeHistogram()
         histogram.schema = 3

@@ -14,6 +14,9 @@ final class Head {
     private var slots = SlotTable()
     private var nextGeneration: UInt32 = 1
     private(set) var index = HeadIndex()
+    var selections = HeadSelections()
+    /// Changes when series come or go.
+    private(set) var version: UInt64 = 1
     /// Samples that came out of order, by slot, sorted by time.
     private(set) var late: [UInt32: [(time: Int64, bits: UInt64)]] = [:]
     private(set) var histograms: [UInt32: [(time: Int64, histogram: NativeHistogram)]] = [:]
@@ -70,6 +73,7 @@ final class Head {
         states[slot] = state
         slots.insert(hash, UInt32(slot))
         index.add(UInt32(slot), labels)
+        version += 1
         return ref(slot)
     }
 
@@ -311,6 +315,7 @@ final class Head {
     }
 
     private func forget(_ idle: [UInt32]) {
+        version += 1
         index.remove(idle, labels)
         for key in idle {
             let slot = Int(key)
@@ -347,56 +352,6 @@ final class Head {
             if let first = list.first, let last = list.last { note(first.time, last.time) }
         }
         return bounds
-    }
-
-    /// A copy of what a series has within the bounds, to be decoded outside the lock.
-    struct Excerpt: Sendable {
-        /// A chunk's byte code, from a mark on where there is one.
-        struct Code: Sendable {
-            var bytes: [UInt8]
-            var firstTime: Int64
-            var start: HeadMark?
-        }
-
-        var labels: Labels
-        var slot: UInt32 = 0
-        var generation: UInt32 = 0
-        var codes: [Code] = []
-        var late: [(time: Int64, bits: UInt64)] = []
-        var histograms: [(time: Int64, histogram: NativeHistogram)] = []
-    }
-
-    func excerpt(_ slot: UInt32, from: Int64, through: Int64, marks: HeadMarks) -> Excerpt? {
-        var excerpt = Excerpt(labels: .empty)
-        let state = states[Int(slot)]
-        excerpt.slot = slot
-        excerpt.generation = state.generation
-        func take(_ buffer: UnsafeMutablePointer<UInt8>, _ used: UInt32, _ firstTime: Int64) {
-            let mark = marks.mark(slot, generation: state.generation, firstTime: firstTime, before: from)
-            let start = mark.flatMap { $0.at <= Int(used) ? $0 : nil }
-            let skipped = start?.at ?? 0
-            excerpt.codes.append(
-                .init(
-                    bytes: Array(UnsafeBufferPointer(start: buffer + skipped, count: Int(used) - skipped)),
-                    firstTime: firstTime, start: start))
-        }
-        if let chunk = sealed?.chunk(slot), let buffer = chunk.buffer, chunk.lastTime >= from,
-            chunk.firstTime <= through
-        {
-            take(buffer, chunk.used, chunk.firstTime)
-        }
-        if let buffer = state.buffer, state.count > 0, state.lastTime >= from, state.firstTime <= through {
-            take(buffer, state.used, state.firstTime)
-        }
-        for list in [sealed?.late[slot], late[slot]] {
-            excerpt.late += list?.filter { $0.time >= from && $0.time <= through } ?? []
-        }
-        for list in [sealed?.histograms[slot], histograms[slot]] {
-            excerpt.histograms += list?.filter { $0.time >= from && $0.time <= through } ?? []
-        }
-        if excerpt.codes.isEmpty && excerpt.late.isEmpty && excerpt.histograms.isEmpty { return nil }
-        excerpt.labels = labels.labels(Int(slot))
-        return excerpt
     }
 
     /// Whether the series may have a sample within the bounds; cheap, and at worst too generous.

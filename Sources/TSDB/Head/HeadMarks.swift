@@ -26,14 +26,17 @@ final class HeadMarks: Sendable {
 
     private let entries = Lock<[UInt32: Entry]>([:])
 
+    /// Calls `body` with what is kept; `mark` reads it.
+    func lookUp(_ body: (borrowing [UInt32: Entry]) -> Void) { entries.withLock { body($0) } }
+
     /// The last mark of a chunk before `from`.
-    func mark(_ slot: UInt32, generation: UInt32, firstTime: Int64, before from: Int64) -> HeadMark? {
-        entries.withLock { entries in
-            guard let entry = entries[slot], entry.generation == generation, entry.firstTime == firstTime else {
-                return nil
-            }
-            return entry.marks.last { $0.decoder.time < from }
+    static func mark(
+        _ entries: borrowing [UInt32: Entry], _ slot: UInt32, generation: UInt32, firstTime: Int64, before from: Int64
+    ) -> HeadMark? {
+        guard let entry = entries[slot], entry.generation == generation, entry.firstTime == firstTime else {
+            return nil
         }
+        return entry.marks.last { $0.decoder.time < from }
     }
 
     func keep(_ found: [(slot: UInt32, entry: Entry)]) {

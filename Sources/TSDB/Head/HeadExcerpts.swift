@@ -1,0 +1,125 @@
+import MetricModel
+
+/// Copies of what the head's series have within some bounds, to be decoded outside the lock. All byte codes lie in one
+/// buffer: a series costs no memory of its own here.
+struct HeadExcerpts: Sendable {
+    struct Series: Sendable {
+        var slot: UInt32
+        var generation: UInt32
+        var labels: Labels
+        /// Its chunks' codes, in order.
+        var codes: Range<Int>
+        /// Where it has more than codes: its place in `extras`.
+        var extra: Int?
+    }
+
+    /// A chunk's byte code, from a mark on where there is one.
+    struct Code: Sendable {
+        var bytes: Range<Int>
+        var firstTime: Int64
+        var start: HeadMark?
+    }
+
+    struct Extra: Sendable {
+        var late: [(time: Int64, bits: UInt64)] = []
+        var histograms: [(time: Int64, histogram: NativeHistogram)] = []
+
+        var isEmpty: Bool { late.isEmpty && histograms.isEmpty }
+    }
+
+    var series: [Series] = []
+    var codes: [Code] = []
+    var bytes: [UInt8] = []
+    var extras: [Extra] = []
+    /// Whether the series are in the order of their labels.
+    var isSorted = false
+    /// The head's when they were found; the selection is not known to it yet where `isWhole`.
+    var version: UInt64 = 0
+    /// Whether every series of the selection is here, with or without samples.
+    var isWhole = false
+
+    /// What `HeadSelections` keeps.
+    var found: HeadSelections.Found { .init(slots: series.map(\.slot), labels: series.map(\.labels)) }
+}
+
+extension Head {
+    /// What the series that all matchers match have within the bounds.
+    func excerpts(_ matchers: [LabelMatcher], from: Int64, through: Int64, marks: HeadMarks) -> HeadExcerpts {
+        var out = HeadExcerpts()
+        out.version = version
+        var sources: [UnsafeMutablePointer<UInt8>] = []
+        var total = 0
+        let sealed = sealed
+        marks.lookUp { marks in
+            func add(_ slot: UInt32, _ known: Labels?, always: Bool) {
+                let state = states + Int(slot)
+                let firstCode = out.codes.count
+                func take(_ buffer: UnsafeMutablePointer<UInt8>, _ used: UInt32, _ firstTime: Int64) {
+                    let mark = HeadMarks.mark(
+                        marks, slot, generation: state.pointee.generation, firstTime: firstTime, before: from)
+                    let start = mark.flatMap { $0.at <= Int(used) ? $0 : nil }
+                    let skipped = start?.at ?? 0
+                    let count = Int(used) - skipped
+                    sources.append(buffer + skipped)
+                    out.codes.append(.init(bytes: total..<total + count, firstTime: firstTime, start: start))
+                    total += count
+                }
+                if let chunk = sealed?.chunk(slot), let buffer = chunk.buffer, chunk.lastTime >= from,
+                    chunk.firstTime <= through
+                {
+                    take(buffer, chunk.used, chunk.firstTime)
+                }
+                if let buffer = state.pointee.buffer, state.pointee.count > 0, state.pointee.lastTime >= from,
+                    state.pointee.firstTime <= through
+                {
+                    take(buffer, state.pointee.used, state.pointee.firstTime)
+                }
+                let extra = extra(slot, from: from, through: through)
+                if !always, out.codes.count == firstCode, extra == nil { return }
+                if let extra { out.extras.append(extra) }
+                out.series.append(
+                    .init(
+                        slot: slot, generation: state.pointee.generation,
+                        labels: known ?? labels.labels(Int(slot)), codes: firstCode..<out.codes.count,
+                        extra: extra == nil ? nil : out.extras.count - 1))
+            }
+            if let known = selections.find(matchers, version: version) {
+                out.isSorted = true
+                out.series.reserveCapacity(known.slots.count)
+                for (slot, labels) in zip(known.slots, known.labels) { add(slot, labels, always: false) }
+            } else {
+                let slots = select(matchers)
+                out.isWhole = slots.count <= HeadSelections.largest
+                out.series.reserveCapacity(out.isWhole ? slots.count : 0)
+                for slot in slots { add(slot, nil, always: out.isWhole) }
+            }
+        }
+        out.bytes = [UInt8](unsafeUninitializedCapacity: total) { buffer, count in
+            guard let base = buffer.baseAddress else { return }
+            for (code, source) in zip(out.codes, sources) {
+                (base + code.bytes.lowerBound).update(from: source, count: code.bytes.count)
+            }
+            count = total
+        }
+        return out
+    }
+
+    private func extra(_ slot: UInt32, from: Int64, through: Int64) -> HeadExcerpts.Extra? {
+        if late.isEmpty, histograms.isEmpty, sealed?.late.isEmpty ?? true, sealed?.histograms.isEmpty ?? true {
+            return nil
+        }
+        var extra = HeadExcerpts.Extra()
+        for list in [sealed?.late[slot], late[slot]] {
+            extra.late += list?.filter { $0.time >= from && $0.time <= through } ?? []
+        }
+        for list in [sealed?.histograms[slot], histograms[slot]] {
+            extra.histograms += list?.filter { $0.time >= from && $0.time <= through } ?? []
+        }
+        return extra.isEmpty ? nil : extra
+    }
+
+    /// Keeps what a selection found, in the order of labels, unless series came or went since.
+    func keep(_ found: HeadSelections.Found, _ matchers: [LabelMatcher], version: UInt64) {
+        if version == self.version { selections.keep(found, matchers, version: version) }
+    }
+}
