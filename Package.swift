@@ -141,3 +141,12 @@ let package = Package(
     ],
     cxxLanguageStandard: .cxx17
 )
+
+// Built by scripts/fuzz alone, for it needs libFuzzer's instrumentation in all targets.
+if Context.environment["KOPS_FUZZ"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "kops-fuzz",
+            dependencies: ["MetricModel", "Platform", "PromQL", "TSDB", "Monitoring", "Etcd", logging],
+            path: "Tests/Fuzzing", exclude: ["corpus"], swiftSettings: strict))
+}

@@ -93,6 +93,22 @@ import Testing
         _ = bytes.withUnsafeBytes { decoder.samples($0) { _ in } }
     }
 
+    /// Chunks that libFuzzer found: places of gaps and of exceptions so far behind that their sum is beyond any integer.
+    @Test func placesBeyondAnyIntegerAreDamage() {
+        let far: [UInt8] = Array(repeating: 0xff, count: 9) + [0x00]
+        let gaps: [UInt8] = [3, 2, 0, 2, 10, 1] + far + [2, 0]
+        let exceptions: [UInt8] =
+            [0, 2, 2, 3, 3, 2, 1] + Array(repeating: 1, count: 8) + far + Array(repeating: 1, count: 8)
+        for bytes in [gaps, exceptions] {
+            var times: [Int64] = []
+            var values: [Double] = []
+            let isRead = bytes.withUnsafeBytes {
+                SampleChunk.decode($0, count: 1775, shared: [], timestamps: &times, values: &values)
+            }
+            #expect(!isRead && times.isEmpty && values.isEmpty)
+        }
+    }
+
     /// Steps between 1000 and 1255 hold eight bits each, whatever they are above zero.
     @Test func randomStepsTakeWhatTheyVaryBy() {
         var random = SeededGenerator(5)

@@ -92,7 +92,8 @@ enum SampleChunk {
             while true {
                 // Up to the next gap, or to the end.
                 if left > 0 {
-                    gapAt += Int(clamping: reader.varint())
+                    // Wraps where it is damaged, and is refused below.
+                    gapAt &+= Int(truncatingIfNeeded: reader.varint())
                     more = Int64(truncatingIfNeeded: reader.varint())
                     guard gapAt > index, gapAt < count, !reader.failed else { return false }
                 } else {

@@ -149,8 +149,9 @@ enum ValueColumn {
         var exceptions: [(Int, UInt64)] = []
         var index = 0
         for _ in 0..<reader.count() {
-            index += Int(clamping: reader.varint())
-            guard index < count else {
+            // Wraps where it is damaged.
+            index &+= Int(truncatingIfNeeded: reader.varint())
+            guard (0..<count).contains(index) else {
                 reader.failed = true
                 return
             }
