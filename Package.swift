@@ -26,7 +26,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-ssl", exact: "2.37.6"),
         .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
-        .package(url: "https://github.com/hummingbird-project/hummingbird", exact: "2.28.1", traits: []),
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
         .package(url: "https://github.com/swiftlang/swift-subprocess", exact: "1.0.2", traits: []),
@@ -50,7 +49,8 @@ let package = Package(
             ] + grdb, swiftSettings: strict, linkerSettings: [.linkedLibrary(":libdeflate.a")]),
         .target(name: "PromQL", dependencies: ["MetricModel"], swiftSettings: strict),
         .target(
-            name: "TSDB", dependencies: ["MetricModel", "Platform", "CZlib", logging] + grdb, swiftSettings: strict),
+            name: "TSDB", dependencies: ["MetricModel", "Platform", "CDeflate", "CZlib", logging] + grdb,
+            swiftSettings: strict),
         .target(name: "Etcd", dependencies: ["Platform", "CZlib", logging], swiftSettings: strict),
         .target(
             name: "Kubernetes", dependencies: ["Platform", .product(name: "Yams", package: "Yams")],
@@ -74,7 +74,6 @@ let package = Package(
             dependencies: [
                 "MetricModel", "Platform", "PromQL", "TSDB", "Monitoring", "ClusterOps", "Etcd", "Kubernetes", logging,
                 lifecycle,
-                .product(name: "HummingbirdCore", package: "hummingbird"),
                 .product(name: "NIOCore", package: "swift-nio"),
                 .product(name: "NIOHTTP1", package: "swift-nio"),
                 .product(name: "NIOPosix", package: "swift-nio"),

@@ -40,6 +40,7 @@ package final class Store: SampleAppender, Sendable {
     let partitionList = Lock<[Partition]>([])
     let keeping = LogKeeping()
     let marks = HeadMarks()
+    let partitionSelections = PartitionSelections()
 
     /// Opens the directory, makes it where it is missing, sets damaged files aside, and replays the logs.
     package init(

@@ -27,7 +27,9 @@ extension Store: Queryable {
         for partition in overlapping {
             try control.check()
             let found = try reading(partition) {
-                try partition.select(matchers, from: from, through: through, control: control) { row in
+                try partition.select(
+                    matchers, from: from, through: through, control: control, known: partitionSelections
+                ) { row in
                     self.metrics.damagedRows.add()
                     self.logger.error(
                         "a damaged row is left out", metadata: ["file": "\(partition.path)", "row": "\(row)"])

@@ -31,7 +31,7 @@ private final class Wire {
                 self?.asked.append(request)
                 if let reply = reply(request) { done(reply) } else { self?.waiting.append(done) }
             })
-        try APIChannel.addHandlers(channel.pipeline.syncOperations, exchange)
+        try exchange.addBehindCodec(channel.pipeline.syncOperations)
         try channel.connect(to: SocketAddress(ipAddress: "127.0.0.1", port: 1)).wait()
 
     }

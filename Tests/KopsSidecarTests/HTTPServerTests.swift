@@ -12,13 +12,14 @@ private final class Served: Sendable {
     private let group: ServiceGroup
     private let running: Task<Void, any Error>
 
-    init(_ routes: [Route], firstHeadTimeout: Int64 = 10_000) async throws {
+    init(_ routes: [Route], firstHeadTimeout: Int64 = 10_000, maxConnections: Int = 512) async throws {
         var log = Logger(label: "test")
         log.logLevel = .critical
         let access = WebAccess(log: log)
         let table = RouteTable(routes, access: access, metrics: MetricRegistry(), log: log)
         var options = HTTPServerOptions(host: "127.0.0.1", port: 0)
         options.firstHeadTimeout = firstHeadTimeout
+        options.maxConnections = maxConnections
         let (ports, told) = AsyncStream<Int>.makeStream()
         let server = makeHTTPServer(table, access: access, options: options, log: log) { told.yield($0) }
         let group = ServiceGroup(services: [server], gracefulShutdownSignals: [], logger: log)
@@ -33,6 +34,12 @@ private final class Served: Sendable {
     func stop() async throws {
         await group.triggerGracefulShutdown()
         try await running.value
+    }
+
+    /// Does not wait for anybody.
+    func cancel() async {
+        running.cancel()
+        _ = await running.result
     }
 }
 
@@ -100,6 +107,38 @@ private final class Served: Sendable {
         let answer = String(decoding: try await busy.receive(), as: UTF8.self)
         #expect(answer.contains("Connection: close\r\n") && answer.hasSuffix("done\n"), "\(answer)")
         try await stopped.value
+    }
+
+    @Test func moreConnectionsThanThereIsRoomForWait() async throws {
+        let served = try await Served([.get("/") { _ in .text(200, "here\n") }], maxConnections: 1)
+        let first = try LoopbackClient(served.port)
+        first.send("GET / HTTP/1.1\n\n")
+        _ = try await first.receive { $0 > 0 }
+        // The system takes these connections; the server comes to them as others go.
+        let others = try (0..<8).map { _ in try LoopbackClient(served.port) }
+        for client in others { client.send("GET / HTTP/1.1\nConnection: close\n\n") }
+        first.send("GET / HTTP/1.1\nConnection: close\n\n")
+        _ = try await first.receive()
+        for client in others {
+            #expect(String(decoding: try await client.receive(), as: UTF8.self).hasSuffix("here\n"))
+        }
+        try await served.stop()
+    }
+
+    @Test func aCancelledServerWaitsForNobody() async throws {
+        let (asked, tell) = AsyncStream<Void>.makeStream()
+        let served = try await Served([
+            .get("/never") { _ in
+                tell.yield()
+                try await Task.sleep(for: .seconds(3600))
+                return .text(200, "")
+            }
+        ])
+        let client = try LoopbackClient(served.port)
+        client.send("GET /never HTTP/1.1\n\n")
+        for await _ in asked { break }
+        await served.cancel()
+        #expect(try await client.receive().isEmpty)
     }
 
     @Test func whoSaysNothingHoldsNoPlace() async throws {

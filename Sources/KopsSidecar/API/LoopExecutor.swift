@@ -1,5 +1,4 @@
 import NIOCore
-import ServiceLifecycle
 
 /// Runs a service and its connections' tasks on one event loop's thread, so that a request is read, handed to the pool that
 /// computes and answered without changing threads in between; waking one costs more than a small answer. Nothing that blocks
@@ -12,15 +11,5 @@ final class LoopExecutor: TaskExecutor {
     func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
         loop.execute { job.runSynchronously(on: self.asUnownedTaskExecutor()) }
-    }
-}
-
-/// A service whose tasks prefer an executor.
-struct ServiceOnExecutor: Service {
-    let service: any Service
-    let executor: LoopExecutor
-
-    func run() async throws {
-        try await withTaskExecutorPreference(executor) { try await service.run() }
     }
 }

@@ -1,10 +1,8 @@
+import CDeflate
 import CZlib
 
-/// zlib's checksum of some bytes.
-func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 {
-    let start = bytes.bindMemory(to: UInt8.self).baseAddress
-    return UInt32(truncatingIfNeeded: crc32(0, start, uInt(bytes.count)))
-}
+/// zlib's checksum of some bytes, by libdeflate, which is several times faster.
+func checksum(_ bytes: UnsafeRawBufferPointer) -> UInt32 { libdeflate_crc32(0, bytes.baseAddress, bytes.count) }
 
 /// Bytes that zlib made smaller where that pays (an eighth at least); else as they are. `plainLength` 0 says as they are.
 func packed(_ bytes: [UInt8], level: Int32 = 6) -> (bytes: [UInt8], plainLength: Int) {
@@ -21,9 +19,13 @@ func packed(_ bytes: [UInt8], level: Int32 = 6) -> (bytes: [UInt8], plainLength:
 func unpacked(_ bytes: UnsafeRawBufferPointer, plainLength: Int) -> [UInt8]? {
     if plainLength == 0 { return Array(bytes) }
     guard plainLength > 0, plainLength < 1 << 30 else { return nil }
-    var out = [UInt8](repeating: 0, count: plainLength)
-    var length = uLong(plainLength)
-    let start = bytes.bindMemory(to: UInt8.self).baseAddress
-    guard uncompress(&out, &length, start, uLong(bytes.count)) == Z_OK, Int(length) == plainLength else { return nil }
-    return out
+    guard let decompressor = libdeflate_alloc_decompressor() else { return nil }
+    defer { libdeflate_free_decompressor(decompressor) }
+    let out = [UInt8](unsafeUninitializedCapacity: plainLength) { buffer, count in
+        // It takes nothing but exactly this length.
+        let result = libdeflate_zlib_decompress(
+            decompressor, bytes.baseAddress, bytes.count, buffer.baseAddress, plainLength, nil)
+        count = result == LIBDEFLATE_SUCCESS ? plainLength : 0
+    }
+    return out.count == plainLength ? out : nil
 }

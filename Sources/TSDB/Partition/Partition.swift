@@ -1,6 +1,7 @@
 import Glibc
 import MetricModel
 import Platform
+import Synchronization
 
 /// One series' samples of some time, by column; what partitions take and give.
 struct SeriesSamples: Sendable {
@@ -23,8 +24,11 @@ final class Partition: Sendable {
     /// The day's first millisecond.
     let start: Int64
     let path: String
-    private let readOnly: Bool
+    let readOnly: Bool
+    /// No other partition of the process has it.
+    let serial = Partition.serials.wrappingAdd(1, ordering: .relaxed).newValue
     private let readers = Lock<[SQLiteFile]>([])
+    private static let serials = Atomic<UInt64>(0)
 
     var end: Int64 { start + Self.day }
 
@@ -117,9 +121,9 @@ final class Partition: Sendable {
             file.keepCompanion()
             try file.execute("PRAGMA mmap_size = 268435456; PRAGMA cache_size = -512; PRAGMA query_only = 1")
         }
-        try file.execute("BEGIN")
+        try file.run("BEGIN")
         defer {
-            try? file.execute("COMMIT")
+            try? file.run("COMMIT")
             readers.withLock { if $0.count < 4 { $0.append(file) } }
         }
         return try body(file)

@@ -5,17 +5,28 @@ extension Partition {
     /// Every matching series with a sample within the bounds, in no particular order. Charges `control` with the samples.
     func select(
         _ matchers: [LabelMatcher], from: Int64, through: Int64, control: QueryControl,
-        damaged: (String) -> Void
+        known: PartitionSelections, damaged: (String) -> Void
     ) throws -> [SeriesSamples] {
         try read { file in
-            let numbers = try Postings.select(file, matchers)
-            if numbers.isEmpty { return [] }
-            let labels = try SeriesRows.labels(file, numbers)
+            let selection = try selection(file, matchers, known)
+            if selection.numbers.isEmpty { return [] }
             var found = try Partition.decodeChunks(
-                file, numbers, labels, from: from, through: through, control: control, damaged)
-            try Tombstones.apply(file, numbers, to: &found)
+                file, selection.numbers, selection.labels, from: from, through: through, control: control, damaged)
+            try Tombstones.apply(file, selection.numbers, to: &found, tableIsKnown: !readOnly)
             return found.filter { !$0.timestamps.isEmpty || !$0.histograms.isEmpty }
         }
+    }
+
+    private func selection(
+        _ file: SQLiteFile, _ matchers: [LabelMatcher], _ known: PartitionSelections
+    ) throws -> PartitionSelections.Found {
+        // Another process may put another file in this one's place.
+        let count = readOnly ? 0 : try Postings.seriesCount(file)
+        if !readOnly, let found = known.find(matchers, partition: serial, seriesCount: count) { return found }
+        let numbers = try Postings.select(file, matchers)
+        let found = PartitionSelections.Found(numbers: numbers, labels: try SeriesRows.labels(file, numbers))
+        if !readOnly { known.keep(found, matchers, partition: serial, seriesCount: count) }
+        return found
     }
 
     /// Label sets that all matchers match; those of the whole day.

@@ -36,8 +36,10 @@ enum Tombstones {
     }
 
     /// Takes away what is deleted; `samples` has an element for each of the ascending `numbers`.
-    static func apply(_ file: SQLiteFile, _ numbers: [UInt32], to samples: inout [SeriesSamples]) throws {
-        guard try exist(file) else { return }
+    static func apply(
+        _ file: SQLiteFile, _ numbers: [UInt32], to samples: inout [SeriesSamples], tableIsKnown: Bool = false
+    ) throws {
+        guard try tableIsKnown || exist(file) else { return }
         try file.run("SELECT start, end, numbers FROM tombstone") { row in
             let (start, end) = (row.int(0), row.int(1))
             row.blob(2) { bytes in
