@@ -264,6 +264,17 @@ private final class NIOLockedCounter: @unchecked Sendable {
         #expect(try answers("GET / HTTP/1.1\nConnection: Upgrade\nUpgrade: h2c\n\n").closed)
     }
 
+    @Test func targetsMaySayTheServer() throws {
+        for (target, path, value) in [
+            ("/a/b?c=d?e", "/a/b", "d?e"), ("http://h:1/a?c=%2F", "/a", "/"), ("HTTPS://h?c=d", "", "d"),
+            ("http://h", "/", nil), ("*", "*", nil), ("/?c=", "/", ""), ("/http://h/?c=1", "/http://h/", "1"),
+        ] {
+            let wire = try Wire()
+            try wire.send("\(target == "*" ? "OPTIONS" : "GET") \(target) HTTP/1.1\nHost: h\n\n")
+            #expect(wire.asked.first?.path == path && wire.asked.first?.parameter("c") == value, "\(target)")
+        }
+    }
+
     @Test func answersWithoutABody() throws {
         let wire = try Wire { request in
             request.path == "/pieces" ? counted(3) : APIReply(request.path == "/204" ? 204 : 200, "a", [1, 2])

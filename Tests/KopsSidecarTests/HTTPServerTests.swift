@@ -9,6 +9,7 @@ import Testing
 /// The server on a port of loopback, with routes of its own.
 private final class Served: Sendable {
     let port: Int
+    let metrics = MetricRegistry()
     private let group: ServiceGroup
     private let running: Task<Void, any Error>
 
@@ -16,7 +17,7 @@ private final class Served: Sendable {
         var log = Logger(label: "test")
         log.logLevel = .critical
         let access = WebAccess(log: log)
-        let table = RouteTable(routes, access: access, metrics: MetricRegistry(), log: log)
+        let table = RouteTable(routes, access: access, metrics: metrics, log: log)
         var options = HTTPServerOptions(host: "127.0.0.1", port: 0)
         options.firstHeadTimeout = firstHeadTimeout
         options.maxConnections = maxConnections
@@ -117,6 +118,8 @@ private final class Served: Sendable {
         // The system takes these connections; the server comes to them as others go.
         let others = try (0..<8).map { _ in try LoopbackClient(served.port) }
         for client in others { client.send("GET / HTTP/1.1\nConnection: close\n\n") }
+        let shown = String(decoding: served.metrics.expose(), as: UTF8.self)
+        #expect(shown.contains("\nkops_http_connections "), "\(shown)")
         first.send("GET / HTTP/1.1\nConnection: close\n\n")
         _ = try await first.receive()
         for client in others {

@@ -1,6 +1,7 @@
 import Logging
 import NIOCore
 import NIOPosix
+import Platform
 import ServiceLifecycle
 
 /// Listens on a port, hands each connection to `setUp` on the one event loop, and ends: at an orderly stop it takes no more
@@ -10,14 +11,16 @@ struct HTTPListener: Service {
     let host: String
     let port: Int
     let maxConnections: Int
+    /// Says how many connections there are.
+    let gauge: Gauge
     /// Adds a connection's handlers to its pipeline.
     let setUp: @Sendable (any Channel) throws -> Void
     /// Gets the port that is listened on.
     let onRunning: @Sendable (Int) async -> Void
 
     func run() async throws {
-        let connections = try await loop.submit { [loop, maxConnections] in
-            NIOLoopBound(Connections(loop, max: maxConnections), eventLoop: loop)
+        let connections = try await loop.submit { [loop, maxConnections, gauge] in
+            NIOLoopBound(Connections(loop, max: maxConnections, gauge), eventLoop: loop)
         }.get()
         let server = try await ServerBootstrap(group: loop)
             .serverChannelOption(.backlog, value: 256)
@@ -53,20 +56,23 @@ struct HTTPListener: Service {
 private final class Connections {
     private let loop: any EventLoop
     private let max: Int
+    private let gauge: Gauge
     private var channels: [ObjectIdentifier: any Channel] = [:]
     private var ended: EventLoopPromise<Void>?
     /// Takes up accepting again.
     var onRoom: (() -> Void)?
 
-    init(_ loop: any EventLoop, max: Int) {
+    init(_ loop: any EventLoop, max: Int, _ gauge: Gauge) {
         self.loop = loop
         self.max = max
+        self.gauge = gauge
     }
 
     var isFull: Bool { channels.count >= max }
 
     func add(_ channel: any Channel) {
         channels[ObjectIdentifier(channel)] = channel
+        gauge.set(Double(channels.count))
         let (me, id) = (NIOLoopBound(self, eventLoop: loop), ObjectIdentifier(channel))
         channel.closeFuture.whenComplete { _ in me.value.remove(id) }
         // Accepted while the listener was on its way out.
@@ -75,6 +81,7 @@ private final class Connections {
 
     private func remove(_ id: ObjectIdentifier) {
         channels[id] = nil
+        gauge.set(Double(channels.count))
         if channels.isEmpty { ended?.succeed() }
         if !isFull, let onRoom {
             self.onRoom = nil

@@ -4,7 +4,7 @@ import NIOHTTP1
 extension APIRequest {
     /// What an HTTP request asks, decoded. Throws where its parameters cannot be.
     init(_ head: HTTPRequestHead, _ content: ByteBuffer, _ cancellation: Cancellation) throws(APIError) {
-        let target = head.uri.utf8
+        let target = Self.local(head.uri)
         let mark = target.firstIndex(of: UInt8(ascii: "?"))
         var parameters: [(name: String, value: String)] = []
         if let mark { parameters = try parseForm(target[target.index(after: mark)...]) }
@@ -15,8 +15,19 @@ extension APIRequest {
             parameters = try parseForm(bytes) + parameters
         }
         self.init(
-            method: head.method.rawValue, path: mark.map { String(head.uri[..<$0]) } ?? head.uri,
+            method: head.method.rawValue, path: String(Substring(mark.map { target[..<$0] } ?? target)),
             parameters: parameters, headers: head.headers.map { (name: $0.name.lowercased(), value: $0.value) },
             body: bytes, cancellation: cancellation)
+    }
+    /// The target from its path on: what goes through a proxy says the server before.
+    private static func local(_ target: String) -> Substring.UTF8View {
+        let all = target.utf8[...]
+        if all.first == UInt8(ascii: "/") { return all }
+        for scheme in ["http://", "https://"] where target.lowercased().hasPrefix(scheme) {
+            let server = all.dropFirst(scheme.utf8.count)
+            return server.firstIndex { $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "?") }.map { server[$0...] }
+                ?? "/".utf8[...]
+        }
+        return all
     }
 }

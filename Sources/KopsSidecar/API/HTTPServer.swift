@@ -32,6 +32,8 @@ package func makeHTTPServer(
         bodyBytes: options.maxBodyBytes, firstHead: .milliseconds(options.firstHeadTimeout))
     return HTTPListener(
         loop: loop, host: options.host, port: options.port, maxConnections: options.maxConnections,
+        gauge: routes.metrics.gauge(
+            "kops_http_connections", "Connections of the HTTP server; beyond \(options.maxConnections) clients wait."),
         setUp: { channel in
             // TLS as the web configuration says at the moment that a connection is made.
             if let tls = access.tls { try channel.pipeline.syncOperations.addHandler(tls.handler()) }

@@ -51,6 +51,7 @@ package struct RouteTable: Sendable {
     private let routes: [Route]
     private let access: WebAccess
     private let log: Logger
+    let metrics: MetricRegistry
     private let instruments: Instruments
     /// By path without variable segments: the routes that it may be, found once.
     private let plain: [String: [Candidate]]
@@ -65,6 +66,7 @@ package struct RouteTable: Sendable {
         self.routes = routes
         self.access = access
         self.log = log
+        self.metrics = metrics
         instruments = Instruments(metrics)
         var plain: [String: [Candidate]] = [:]
         for route in routes where !route.segments.contains(where: { $0.hasPrefix(":") }) {
