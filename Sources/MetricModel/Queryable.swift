@@ -77,6 +77,9 @@ package protocol Queryable: Sendable {
     /// Every series that all matchers match and that has a sample within the bounds, with the samples within them,
     /// sorted by labels. Charges `control` with the samples returned.
     func select(_ matchers: [LabelMatcher], from: Int64, through: Int64, control: QueryControl) throws -> [SeriesData]
+    /// The same, but only the newest sample within the bounds need be there of each series: for looking up values.
+    func selectNewest(_ matchers: [LabelMatcher], from: Int64, through: Int64, control: QueryControl) throws
+        -> [SeriesData]
     /// The label sets of series that all matchers of at least one of the sets match; sorted, each once.
     func series(_ matcherSets: [[LabelMatcher]], from: Int64, through: Int64, limit: Int) throws -> [Labels]
     /// Names in use, sorted; of all series when `matchers` is empty.
@@ -84,4 +87,12 @@ package protocol Queryable: Sendable {
     /// Values of a label, sorted.
     func labelValues(_ name: String, _ matchers: [LabelMatcher], from: Int64, through: Int64, limit: Int) throws
         -> [String]
+}
+
+extension Queryable {
+    package func selectNewest(_ matchers: [LabelMatcher], from: Int64, through: Int64, control: QueryControl) throws
+        -> [SeriesData]
+    {
+        try select(matchers, from: from, through: through, control: control)
+    }
 }

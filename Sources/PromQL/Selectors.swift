@@ -95,8 +95,12 @@ extension Evaluator {
         }
     }
 
-    func select(_ matchers: [LabelMatcher], from: Int64, through: Int64) throws -> [SeriesData] {
-        let series = try source.select(matchers, from: from, through: through, control: control)
+    /// `newest`: of each series only the newest sample within the bounds is needed.
+    func select(_ matchers: [LabelMatcher], from: Int64, through: Int64, newest: Bool = false) throws -> [SeriesData] {
+        let series =
+            newest
+            ? try source.selectNewest(matchers, from: from, through: through, control: control)
+            : try source.select(matchers, from: from, through: through, control: control)
         stats.peakSamples = max(stats.peakSamples, control.samplesHeld)
         return series
     }
@@ -124,7 +128,8 @@ extension Evaluator {
         let (fixed, offset) = try resolve(selector.time)
         let windows = Windows(
             grid: grid, range: lookback, offset: offset, fixed: fixed, open: options.closedRanges ? 0 : 1)
-        let found = try select(selector.matchers, from: windows.first, through: windows.last)
+        let found = try select(
+            selector.matchers, from: windows.first, through: windows.last, newest: grid.count == 1)
         var columns: [Column] = []
         columns.reserveCapacity(found.count)
         var samples = 0

@@ -20,6 +20,8 @@ struct SQLiteError: Error, Sendable, CustomStringConvertible {
 /// their blobs are read in place. Used by one thread at a time.
 final class SQLiteFile {
     let path: String
+    /// What its owner knows it by, whatever file has the path by now.
+    var identity: String?
     private var handle: OpaquePointer?
     private var statements: [String: OpaquePointer] = [:]
 

@@ -6,24 +6,39 @@ extension Store: Queryable {
     package func select(_ matchers: [LabelMatcher], from: Int64, through: Int64, control: QueryControl) throws
         -> [SeriesData]
     {
+        try select(matchers, from: from, through: through, newest: false, control: control)
+    }
+
+    package func selectNewest(_ matchers: [LabelMatcher], from: Int64, through: Int64, control: QueryControl) throws
+        -> [SeriesData]
+    {
+        try select(matchers, from: from, through: through, newest: true, control: control)
+    }
+
+    private func select(
+        _ matchers: [LabelMatcher], from: Int64, through: Int64, newest: Bool, control: QueryControl
+    ) throws -> [SeriesData] {
         if from > through { return [] }
         // The head first: what a flush moves meanwhile is then seen twice, never missed.
         var excerpts = front.withLock { front in
-            front.head.excerpts(matchers, from: from, through: through, marks: marks)
+            front.head.excerpts(matchers, from: from, through: through, newest: newest, marks: marks)
         }
         if !excerpts.isSorted { excerpts.series = excerpts.series.sortedByLabels(\.labels) }
         if excerpts.isWhole {
             let (found, version) = (excerpts.found, excerpts.version)
             front.withLock { $0.head.keep(found, matchers, version: version) }
         }
-        let overlapping = partitions.filter { $0.start <= through && $0.end > from }
+        let overlapping = try partitions.filter { partition in
+            guard partition.start <= through, partition.end > from else { return false }
+            return try reading(partition) { try partition.mayReach(from) } ?? false
+        }
         if overlapping.isEmpty {
             return try decode(excerpts, from: from, through: through, control: control, \.data)
         }
         var places: [Labels: Int] = [:]
         var out: [SeriesSamples] = []
         // Series of one source have labels of their own: only what comes from several needs joining.
-        let joins = overlapping.count > 1 || !excerpts.codes.isEmpty || !excerpts.extras.isEmpty
+        let joins = overlapping.count > 1 || excerpts.hasSamples
         for partition in overlapping {
             try control.check()
             let found = try reading(partition) {
@@ -66,6 +81,10 @@ extension Store: Queryable {
                     if index & 15 == 0 { try control.check() }
                     let excerpt = excerpts.series[index]
                     var series = SeriesSamples(labels: excerpt.labels)
+                    if let newest = excerpt.newest {
+                        series.timestamps = [newest.time]
+                        series.values = [Double(bitPattern: newest.bits)]
+                    }
                     for place in excerpt.codes {
                         let code = excerpts.codes[place]
                         let left = HeadCode.decode(

@@ -48,6 +48,23 @@ final class ScratchDirectory {
         return out
     }
 
+    /// The newest samples within bounds are those of all.
+    func checkNewest(_ store: Store, _ model: [Labels: [Int64: UInt64]], from: Int64, through: Int64) throws {
+        let matcher = try LabelMatcher("__name__", .regex, ".+")
+        var found: [Labels: [UInt64]] = [:]
+        for series in try store.selectNewest([matcher], from: from, through: through, control: QueryControl()) {
+            #expect(series.timestamps.allSatisfy { $0 >= from && $0 <= through })
+            if let time = series.timestamps.last, let value = series.values.last {
+                found[series.labels] = [UInt64(time), value.bitPattern]
+            }
+        }
+        let expected = model.compactMapValues { samples in
+            samples.filter { $0.key >= from && $0.key <= through }.max { $0.key < $1.key }
+                .map { [UInt64($0.key), $0.value] }
+        }
+        #expect(found == expected)
+    }
+
     @discardableResult
     func append(_ store: Store, _ labels: Labels, _ time: Int64, _ value: Double) throws -> AppendOutcome {
         var batch = SampleBatch()
@@ -81,6 +98,8 @@ final class ScratchDirectory {
                     let from = now + Int64(step) * 15_000 - back * 1000
                     let expected = all.mapValues { $0.filter { $0.key >= from } }.filter { !$0.value.isEmpty }
                     #expect(try everything(store, from: from) == expected)
+                    try checkNewest(store, all, from: from, through: .max)
+                    try checkNewest(store, all, from: from - 60_000, through: from)
                 }
             }
             if step == 700 { store.flush() }
@@ -122,6 +141,10 @@ final class ScratchDirectory {
                         }
                     }
                 }
+            }
+            for back in [Int64(0), 600] {
+                let through = time - Int64.random(in: 0...back, using: &random) * 1000
+                try checkNewest(store, model, from: through - 600_000, through: through)
             }
         }
         let found = try everything(store)

@@ -11,6 +11,8 @@ struct HeadExcerpts: Sendable {
         var codes: Range<Int>
         /// Where it has more than codes: its place in `extras`.
         var extra: Int?
+        /// Where only the newest sample was asked for and it is known without decoding: that, and no codes.
+        var newest: (time: Int64, bits: UInt64)?
     }
 
     /// A chunk's byte code, from a mark on where there is one.
@@ -35,16 +37,21 @@ struct HeadExcerpts: Sendable {
     var isSorted = false
     /// The head's when they were found; the selection is not known to it yet where `isWhole`.
     var version: UInt64 = 0
+    var hasNewest = false
     /// Whether every series of the selection is here, with or without samples.
     var isWhole = false
+
+    var hasSamples: Bool { hasNewest || !codes.isEmpty || !extras.isEmpty }
 
     /// What `HeadSelections` keeps.
     var found: HeadSelections.Found { .init(slots: series.map(\.slot), labels: series.map(\.labels)) }
 }
 
 extension Head {
-    /// What the series that all matchers match have within the bounds.
-    func excerpts(_ matchers: [LabelMatcher], from: Int64, through: Int64, marks: HeadMarks) -> HeadExcerpts {
+    /// What the series that all matchers match have within the bounds; `newest`: at least the newest sample of that.
+    func excerpts(_ matchers: [LabelMatcher], from: Int64, through: Int64, newest: Bool, marks: HeadMarks)
+        -> HeadExcerpts
+    {
         var out = HeadExcerpts()
         out.version = version
         var sources: [UnsafeMutablePointer<UInt8>] = []
@@ -64,6 +71,18 @@ extension Head {
                     out.codes.append(.init(bytes: total..<total + count, firstTime: firstTime, start: start))
                     total += count
                 }
+                let extra = extra(slot, from: from, through: through)
+                if newest, extra == nil, state.pointee.count > 0, state.pointee.lastTime >= from,
+                    state.pointee.lastTime <= through
+                {
+                    out.hasNewest = true
+                    out.series.append(
+                        .init(
+                            slot: slot, generation: state.pointee.generation,
+                            labels: known ?? labels.labels(Int(slot)), codes: firstCode..<firstCode,
+                            newest: (state.pointee.lastTime, state.pointee.lastBits)))
+                    return
+                }
                 if let chunk = sealed?.chunk(slot), let buffer = chunk.buffer, chunk.lastTime >= from,
                     chunk.firstTime <= through
                 {
@@ -74,7 +93,6 @@ extension Head {
                 {
                     take(buffer, state.pointee.used, state.pointee.firstTime)
                 }
-                let extra = extra(slot, from: from, through: through)
                 if !always, out.codes.count == firstCode, extra == nil { return }
                 if let extra { out.extras.append(extra) }
                 out.series.append(

@@ -1,7 +1,6 @@
 import Glibc
 import MetricModel
 import Platform
-import Synchronization
 
 /// One series' samples of some time, by column; what partitions take and give.
 struct SeriesSamples: Sendable {
@@ -25,10 +24,9 @@ final class Partition: Sendable {
     let start: Int64
     let path: String
     let readOnly: Bool
-    /// No other partition of the process has it.
-    let serial = Partition.serials.wrappingAdd(1, ordering: .relaxed).newValue
+    /// The end of the newest chunk, where it is known since the last write.
+    private let newest = Lock<(writes: UInt64, end: Int64?)>((0, nil))
     private let readers = Lock<[SQLiteFile]>([])
-    private static let serials = Atomic<UInt64>(0)
 
     var end: Int64 { start + Self.day }
 
@@ -85,6 +83,7 @@ final class Partition: Sendable {
                 CREATE INDEX IF NOT EXISTS chunk_place ON chunk(first, last, start, end);
                 \(Tombstones.table);
                 INSERT OR IGNORE INTO meta VALUES('format', '\(Self.format)');
+                INSERT OR IGNORE INTO meta VALUES('id', lower(hex(randomblob(16))));
                 """)
         }
         guard try Self.meta(file, "format") == Self.format else {
@@ -120,6 +119,7 @@ final class Partition: Sendable {
             // A reader that outlives its file (a rewrite put another in its place) must not remove the new one's companion.
             file.keepCompanion()
             try file.execute("PRAGMA mmap_size = 268435456; PRAGMA cache_size = -512; PRAGMA query_only = 1")
+            file.identity = try Self.meta(file, "id")
         }
         try file.run("BEGIN")
         defer {
@@ -129,10 +129,34 @@ final class Partition: Sendable {
         return try body(file)
     }
 
+    /// Whether there may be a sample at or behind this time: a question about the last minutes, which are in the head, then reads
+    /// no file.
+    func mayReach(_ time: Int64) throws -> Bool {
+        // Another process may write to it.
+        if readOnly { return true }
+        let (writes, end) = newest.withLock { $0 }
+        if let end { return end >= time }
+        let found = try newestTime() ?? .min
+        newest.withLock { if $0.writes == writes { $0.end = found } }
+        return found >= time
+    }
+
+    /// To be called before and after every write of chunks.
+    func chunksChange() {
+        newest.withLock { newest in
+            newest.writes += 1
+            newest.end = nil
+        }
+    }
+
     /// Changes the file in one transaction; the caller sees to it that nobody else writes.
     func write(_ body: (SQLiteFile) throws -> Void) throws {
         let file = try SQLiteFile(path, .readWrite)
-        defer { file.close() }
+        chunksChange()
+        defer {
+            chunksChange()
+            file.close()
+        }
         try file.execute("PRAGMA synchronous = FULL")
         try file.transaction { try body(file) }
     }

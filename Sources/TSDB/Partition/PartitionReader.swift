@@ -20,12 +20,15 @@ extension Partition {
     private func selection(
         _ file: SQLiteFile, _ matchers: [LabelMatcher], _ known: PartitionSelections
     ) throws -> PartitionSelections.Found {
-        // Another process may put another file in this one's place.
-        let count = readOnly ? 0 : try Postings.seriesCount(file)
-        if !readOnly, let found = known.find(matchers, partition: serial, seriesCount: count) { return found }
+        guard let id = file.identity else {
+            let numbers = try Postings.select(file, matchers)
+            return .init(numbers: numbers, labels: try SeriesRows.labels(file, numbers))
+        }
+        let count = try Postings.seriesCount(file)
+        if let found = known.find(matchers, file: id, seriesCount: count) { return found }
         let numbers = try Postings.select(file, matchers)
         let found = PartitionSelections.Found(numbers: numbers, labels: try SeriesRows.labels(file, numbers))
-        if !readOnly { known.keep(found, matchers, partition: serial, seriesCount: count) }
+        known.keep(found, matchers, file: id, seriesCount: count)
         return found
     }
 

@@ -12,7 +12,7 @@ final class PartitionSelections: Sendable {
     }
 
     private struct Key: Hashable {
-        var partition: UInt64
+        var file: String
         var matchers: [LabelMatcher]
     }
 
@@ -28,22 +28,22 @@ final class PartitionSelections: Sendable {
 
     private let state = Lock(State())
 
-    /// `partition` is the number that no other partition has, `seriesCount` how many series it holds as it is read.
-    func find(_ matchers: [LabelMatcher], partition: UInt64, seriesCount: UInt32) -> Found? {
+    /// `file` is the id that no other file has, `seriesCount` how many series it holds as it is read.
+    func find(_ matchers: [LabelMatcher], file: String, seriesCount: UInt32) -> Found? {
         state.withLock { state in
-            guard let entry = state.entries[Key(partition: partition, matchers: matchers)],
+            guard let entry = state.entries[Key(file: file, matchers: matchers)],
                 entry.seriesCount == seriesCount
             else { return nil }
             return entry.found
         }
     }
 
-    func keep(_ found: Found, _ matchers: [LabelMatcher], partition: UInt64, seriesCount: UInt32) {
+    func keep(_ found: Found, _ matchers: [LabelMatcher], file: String, seriesCount: UInt32) {
         if found.numbers.count > Self.largest { return }
         // Selections without a series cost their key.
         let cost = found.numbers.count + 4
         state.withLock { state in
-            let key = Key(partition: partition, matchers: matchers)
+            let key = Key(file: file, matchers: matchers)
             if let old = state.entries.removeValue(forKey: key) { state.series -= old.found.numbers.count + 4 }
             if state.series + cost > Self.limit { state = State() }
             state.entries[key] = (seriesCount, found)

@@ -60,7 +60,11 @@ final class PartitionWriter {
     /// Writes all that `next` yields (nil at the end), then notes that the logs up to `log` are in.
     func write(log: UInt64?, _ next: () throws -> SeriesSamples?) throws {
         try load()
-        defer { unload() }
+        partition.chunksChange()
+        defer {
+            partition.chunksChange()
+            unload()
+        }
         try file.transaction {
             var batch: [(number: UInt32, samples: SeriesSamples)] = []
             var fresh = NewSeries(next: UInt32(numbers.count))
