@@ -117,15 +117,22 @@ package struct Labels: Hashable, Sendable {
 
     /// These labels without those for which `drop` says so.
     package func removing(where drop: (UnsafeRawBufferPointer) -> Bool) -> Labels {
-        var out: [UInt8] = []
-        out.reserveCapacity(bytes.count)
-        forEachPair { name, value in
-            if !drop(name) {
-                Labels.append(name, to: &out)
-                Labels.append(value, to: &out)
+        let kept = bytes.withUnsafeBytes { raw in
+            [UInt8](unsafeUninitializedCapacity: raw.count) { out, count in
+                let out = UnsafeMutableRawBufferPointer(out)
+                var at = 0
+                while at < raw.count {
+                    let start = at
+                    let name = Labels.field(raw, &at)
+                    _ = Labels.field(raw, &at)
+                    if drop(name) { continue }
+                    UnsafeMutableRawBufferPointer(rebasing: out[count...])
+                        .copyMemory(from: UnsafeRawBufferPointer(rebasing: raw[start..<at]))
+                    count += at - start
+                }
             }
         }
-        return out.count == bytes.count ? self : Labels(bytes: out)
+        return kept.count == bytes.count ? self : Labels(bytes: kept)
     }
 
     /// These labels without `__name__`.

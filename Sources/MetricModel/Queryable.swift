@@ -21,7 +21,8 @@ package final class QueryControl: @unchecked Sendable {
     package let maxSamples: Int
     /// Nil: one thread.
     package let parallel: Parallel?
-    private let deadline: ContinuousClock.Instant?
+    /// Of the clock that `coarseNanoseconds` reads.
+    private let deadline: Int64?
     private let cancelled = Atomic<Bool>(false)
     private let samples = Atomic<Int>(0)
     // Unchecked: `notes` is touched only while `mutex` is held; all else is constant or atomic.
@@ -32,7 +33,10 @@ package final class QueryControl: @unchecked Sendable {
     package init(maxSamples: Int = 50_000_000, timeout: Duration? = nil, parallel: Parallel? = nil) {
         self.maxSamples = maxSamples
         self.parallel = parallel
-        deadline = timeout.map { ContinuousClock.now + $0 }
+        deadline = timeout.map { timeout in
+            let (seconds, attoseconds) = timeout.components
+            return Self.coarseNanoseconds + min(seconds, 1 << 32) * 1_000_000_000 + attoseconds / 1_000_000_000
+        }
         pthread_mutex_init(mutex, nil)
     }
 
@@ -46,7 +50,14 @@ package final class QueryControl: @unchecked Sendable {
     /// Cheap enough for every series; not for every sample.
     package func check() throws(QueryStop) {
         if cancelled.load(ordering: .relaxed) { throw .cancelled }
-        if let deadline, ContinuousClock.now > deadline { throw .timedOut }
+        if let deadline, Self.coarseNanoseconds > deadline { throw .timedOut }
+    }
+
+    /// A clock that moves every few milliseconds only and costs next to nothing.
+    private static var coarseNanoseconds: Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
+        return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 
     /// Accounts for samples now held in memory on the query's behalf (negative: given back).

@@ -102,9 +102,16 @@ extension Labels {
     var withoutMetadata: Labels { dropping(.metadata) }
 }
 
+/// Whether each column's labels come before the next one's, so that all differ. Sources give series in this order, and it
+/// mostly outlives the loss of a name.
+func ascend(_ columns: [Column]) -> Bool {
+    for i in columns.indices.dropFirst() where columns[i].labels <= columns[i - 1].labels { return false }
+    return true
+}
+
 /// Joins columns with the same labels into one where no two of them have a sample at the same step; throws otherwise.
 func joinSameLabels(_ columns: [Column]) throws(QueryError) -> [Column] {
-    guard columns.count > 1 else { return columns }
+    if columns.count < 2 || ascend(columns) { return columns }
     var places: [Labels: Int] = [:]
     places.reserveCapacity(columns.count)
     var unique = true

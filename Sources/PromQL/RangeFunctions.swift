@@ -96,6 +96,7 @@ struct RangeCall: Sendable {
 
     private func noteCounterName(_ series: RangeSeries, _ column: Column, _ notes: inout Annotations) {
         guard column.values.contains(where: { !$0.isAbsent }) else { return }
+        if !typeLabels, series.labels.metricNameEnds(with: counterEndings) { return }
         let name = series.labels.metricName
         guard !name.isEmpty else { return }
         if typeLabels {
@@ -105,9 +106,7 @@ struct RangeCall: Sendable {
                     "metric might not be a counter, __type__ label is not set to \"counter\" or \"histogram\", got \(quoteGo(type)): \(quoteGo(name))",
                     argument)
             }
-        } else if !name.hasSuffix("_total"), !name.hasSuffix("_sum"), !name.hasSuffix("_count"),
-            !name.hasSuffix("_bucket")
-        {
+        } else {
             notes.info(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: \(quoteGo(name))",
                 argument)
@@ -129,9 +128,9 @@ extension Evaluator {
         let call = RangeCall(
             function: function, windows: windows, scalars: scalars, argument: arguments[place], call: expr,
             typeLabels: options.features.contains(.typeAndUnitLabels), control: control)
-        for one in series { countSamples(one, windows) }
+        for i in series.indices { countSamples(series[i].sampleCount, windows) }
         var columns = try overSeries(series, grid.count) { call.column($0, &$1) }
-        release(series.reduce(0) { $0 + $1.times.count + $1.histogramTimes.count })
+        release(series.indices.reduce(0) { $0 + series[$1].sampleCount })
         if !function.keepsName {
             for i in columns.indices { unnamed(&columns[i]) }
         } else if !delayedNames {
@@ -145,7 +144,7 @@ extension Evaluator {
     private func overSeries(
         _ series: [RangeSeries], _ steps: Int, _ body: @escaping @Sendable (RangeSeries, inout Annotations) -> Column?
     ) throws -> [Column] {
-        let work = series.reduce(0) { $0 + $1.times.count + $1.histogramTimes.count } + series.count * steps
+        let work = series.indices.reduce(0) { $0 + series[$1].sampleCount } + series.count * steps
         if let parallel = options.parallel, series.count >= 8, work >= 300_000 {
             let parts = min(series.count / 4, 16)
             let results = ParallelResults<Part>(count: parts)
@@ -197,15 +196,15 @@ extension Evaluator {
         }
     }
 
-    private func countSamples(_ series: RangeSeries, _ windows: Windows) {
+    private func countSamples(_ count: Int, _ windows: Windows) {
         // What every step looks at: a figure for the statistics only, so the mean window is enough.
         let span = max(1, windows.last - windows.first + 1)
-        let count = series.times.count + series.histogramTimes.count
         let perWindow = Double(count) * min(1, Double(windows.range) / Double(span))
         stats.totalQueryableSamples += Int(min(1e15, perWindow * Double(windows.grid.count)))
     }
 
     private func refuseSameLabels(_ columns: [Column]) throws {
+        if ascend(columns) { return }
         var seen = Set<Labels>(minimumCapacity: columns.count)
         for column in columns where !seen.insert(column.labels).inserted { throw duplicateLabels }
     }
@@ -261,5 +260,20 @@ extension Evaluator {
             }
         }
         return Labels(pairs.map { ($0.key, $0.value) })
+    }
+}
+
+private let counterEndings = ["_total", "_sum", "_count", "_bucket"].map { Array($0.utf8) }
+
+extension Labels {
+    /// Whether the metric's name ends in one of these; without making a string of it.
+    fileprivate func metricNameEnds(with endings: [[UInt8]]) -> Bool {
+        var found = false
+        forEachPair { name, value in
+            if !found, name.elementsEqual(Labels.metricNameLabel.utf8) {
+                found = endings.contains { value.count >= $0.count && value.suffix($0.count).elementsEqual($0) }
+            }
+        }
+        return found
     }
 }

@@ -8,6 +8,8 @@ struct RangeSeries: Sendable {
     var values: [Double] = []
     var histogramTimes: [Int64] = []
     var histograms: [NativeHistogram] = []
+
+    var sampleCount: Int { times.count + histogramTimes.count }
 }
 
 /// Where a range selector's windows lie: window i ends at `end(i)` and holds what is younger than its start.
