@@ -35,6 +35,8 @@ package struct QueryStats: Sendable {
     package var peakSamples = 0
     /// Total by step: milliseconds since 1970 UTC and count. Only with `perStepStats`.
     package var perStep: [(timestamp: Int64, samples: Int)] = []
+
+    package init() {}
 }
 
 package struct QueryResult: Sendable {

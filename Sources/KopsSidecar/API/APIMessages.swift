@@ -9,6 +9,8 @@ package struct APIRequest: Sendable {
     package var body: [UInt8]
     /// What stood for the variable parts of the route, in order.
     package var pathValues: [String]
+    /// The address that the request came from; empty where that is not known.
+    package var client = ""
     /// Called back when the client has gone away.
     package var cancellation: Cancellation
 

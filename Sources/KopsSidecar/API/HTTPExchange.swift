@@ -76,6 +76,7 @@ final class HTTPExchange: ChannelDuplexHandler {
     private var bodyDeadline = NIODeadline.distantFuture
     private var timer: (scheduled: Scheduled<Void>, at: NIODeadline)?
     private var unsentBefore = Int.max
+    private lazy var client = context?.remoteAddress?.ipAddress ?? ""
 
     init(limits: Limits, work: @escaping Work = { WorkerPool.shared.submit($0) }, answer: @escaping Answer) {
         self.limits = limits
@@ -197,7 +198,7 @@ final class HTTPExchange: ChannelDuplexHandler {
         self.cancellation = cancellation
         let request: APIRequest
         do {
-            request = try APIRequest(head, body, cancellation)
+            request = try APIRequest(head, body, cancellation, client: client)
             body = ByteBuffer()
         } catch {
             return finish(error.reply)

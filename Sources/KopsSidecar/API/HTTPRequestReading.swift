@@ -3,7 +3,9 @@ import NIOHTTP1
 
 extension APIRequest {
     /// What an HTTP request asks, decoded. Throws where its parameters cannot be.
-    init(_ head: HTTPRequestHead, _ content: ByteBuffer, _ cancellation: Cancellation) throws(APIError) {
+    init(
+        _ head: HTTPRequestHead, _ content: ByteBuffer, _ cancellation: Cancellation, client: String = ""
+    ) throws(APIError) {
         let target = Self.local(head.uri)
         let mark = target.firstIndex(of: UInt8(ascii: "?"))
         var parameters: [(name: String, value: String)] = []
@@ -18,7 +20,9 @@ extension APIRequest {
             method: head.method.rawValue, path: String(Substring(mark.map { target[..<$0] } ?? target)),
             parameters: parameters, headers: head.headers.map { (name: $0.name.lowercased(), value: $0.value) },
             body: bytes, cancellation: cancellation)
+        self.client = client
     }
+
     /// The target from its path on: what goes through a proxy says the server before.
     private static func local(_ target: String) -> Substring.UTF8View {
         let all = target.utf8[...]

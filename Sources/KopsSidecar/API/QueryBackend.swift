@@ -13,6 +13,8 @@ package struct QueryBackend: Sendable {
     package var metrics: MetricRegistry
     /// Where queries compute; its queue bounds how many may wait.
     package var pool: WorkerPool
+    /// Where queries are written down.
+    package var log: QueryLog?
 
     package init(
         engine: Engine, source: any Queryable, clock: WallClock, metrics: MetricRegistry, pool: WorkerPool

@@ -67,7 +67,8 @@ struct QueryResultEncoder: Sendable {
         writer.endObject()
     }
 
-    private static func write(_ writer: inout JSONWriter, _ stats: QueryStats, _ timings: QueryTimings, all: Bool) {
+    /// The timings and samples of a query, as keys of the object that is open.
+    static func write(_ writer: inout JSONWriter, _ stats: QueryStats, _ timings: QueryTimings, all: Bool) {
         func seconds(_ from: Int64, _ to: Int64) -> Double { Double(max(0, to - from)) / 1e9 }
         let times: [(String, Double)] = [
             ("evalTotalTime", seconds(timings.began, timings.ended)), ("resultSortTime", 0),

@@ -47,7 +47,8 @@ package struct QueryRoutes: Sendable {
         let started = monotonicNanoseconds()
         let expr = try parse(text)
         let parsed = monotonicNanoseconds()
-        return try await evaluated(request, timeout, limit, started, parsed) { [backend] control in
+        let asked = Asked(text, from: time, through: time, step: 0, started: started, parsed: parsed)
+        return try await evaluated(request, asked, timeout, limit) { [backend] control in
             try backend.engine.instant(
                 expr, at: time, source: backend.source, control: control, lookback: lookback, text: text)
         }
@@ -83,26 +84,59 @@ package struct QueryRoutes: Sendable {
                 "query", "invalid expression type \"\(type)\" for range query, must be Scalar or instant Vector")
         }
         let parsed = monotonicNanoseconds()
-        return try await evaluated(request, timeout, limit, started, parsed) { [backend] control in
+        let asked = Asked(text, from: from, through: through, step: step, started: started, parsed: parsed)
+        return try await evaluated(request, asked, timeout, limit) { [backend] control in
             try backend.engine.range(
                 expr, from: from, through: through, step: step, source: backend.source, control: control,
                 lookback: lookback, text: text)
         }
     }
 
+    /// A query and when it came.
+    private struct Asked: Sendable {
+        let text: String
+        let from: Int64
+        let through: Int64
+        let step: Int64
+        let started: Int64
+        let parsed: Int64
+
+        init(_ text: String, from: Int64, through: Int64, step: Int64, started: Int64, parsed: Int64) {
+            (self.text, self.from, self.through, self.step) = (text, from, through, step)
+            (self.started, self.parsed) = (started, parsed)
+        }
+    }
+
     /// Evaluates and writes the answer, both on a thread of the pool: one hand-over there and one back.
     private func evaluated(
-        _ request: APIRequest, _ timeout: Duration?, _ limit: Int, _ started: Int64, _ parsed: Int64,
+        _ request: APIRequest, _ asked: Asked, _ timeout: Duration?, _ limit: Int,
         _ evaluate: @escaping @Sendable (QueryControl) throws -> QueryResult
     ) async throws -> APIReply {
         let (stats, durations) = (request.parameter("stats"), durations)
+        let log = backend.log.flatMap { $0.isOn ? $0 : nil }
+        let origin = LoggedQuery.Origin.request(client: request.client, method: request.method, path: request.path)
         return try await backend.run(request.cancellation, timeout: timeout) { control in
             let began = monotonicNanoseconds()
-            let result = try evaluate(control).warned(control.warnings)
-            let timings = QueryTimings(
-                started: started, parsed: parsed, began: began, ended: monotonicNanoseconds())
-            durations.observe(Double(timings.ended - began) / 1e9)
-            return Self.reply(result, timings, limit: limit, stats: stats)
+            func timings() -> QueryTimings {
+                QueryTimings(
+                    started: asked.started, parsed: asked.parsed, began: began, ended: monotonicNanoseconds())
+            }
+            func note(_ timings: QueryTimings, _ stats: QueryStats, _ error: String?) {
+                log?.add(
+                    LoggedQuery(
+                        query: asked.text, from: asked.from, through: asked.through, step: asked.step, origin: origin,
+                        timings: timings, stats: stats, error: error))
+            }
+            do {
+                let result = try evaluate(control).warned(control.warnings)
+                let timings = timings()
+                durations.observe(Double(timings.ended - began) / 1e9)
+                note(timings, result.stats, nil)
+                return Self.reply(result, timings, limit: limit, stats: stats)
+            } catch {
+                note(timings(), QueryStats(), "\(error)")
+                throw error
+            }
         }
     }
 

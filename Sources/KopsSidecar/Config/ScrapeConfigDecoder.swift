@@ -7,6 +7,7 @@ struct ScrapeDefaults {
     var timeout: Int64 = 10_000
     var limits = ScrapeLimits()
     var protocols: [String]?
+    var failureLog: String?
 
     init(_ global: ConfigSection?, _ config: GlobalConfig) {
         interval = config.scrapeInterval
@@ -14,7 +15,14 @@ struct ScrapeDefaults {
         guard let global else { return }
         limits = decodeLimits(global, ScrapeLimits())
         protocols = decodeProtocols(global)
+        failureLog = decodePath(global, "scrape_failure_log_file")
     }
+}
+
+/// A file's path, relative to the configuration file; nil where it is not given or empty.
+func decodePath(_ section: ConfigSection, _ key: String) -> String? {
+    guard let path = section.string(key), !path.isEmpty else { return nil }
+    return resolvePath(path, relativeTo: section.node.file)
 }
 
 private func decodeLimits(_ section: ConfigSection, _ defaults: ScrapeLimits) -> ScrapeLimits {
@@ -102,7 +110,7 @@ private func decodeScrapeConfig(_ section: ConfigSection, _ defaults: ScrapeDefa
     _ = section.double("native_histogram_min_bucket_factor")
     _ = section.choice("metric_name_validation_scheme", ["utf8", "legacy"])
     _ = section.string("metric_name_escaping_scheme")
-    section.refuse("scrape_failure_log_file", "failures are on the targets page and in the debug log")
+    config.failureLog = decodePath(section, "scrape_failure_log_file") ?? defaults.failureLog
     section.finish()
     return config
 }

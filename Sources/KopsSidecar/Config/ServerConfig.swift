@@ -8,6 +8,8 @@ package struct GlobalConfig: Sendable {
     package var evaluationInterval: Int64 = 60_000
     package var ruleQueryOffset: Int64 = 0
     package var externalLabels = Labels.empty
+    /// Where queries are written down.
+    package var queryLogFile: String?
 }
 
 /// `http:`: where the API and the page are served.

@@ -113,6 +113,7 @@ func decodeGlobalConfig(_ section: ConfigSection?, _ issues: ConfigIssues) -> Gl
     config.scrapeTimeout = timeout ?? min(config.scrapeTimeout, config.scrapeInterval)
     config.evaluationInterval = section.duration("evaluation_interval") ?? config.evaluationInterval
     config.ruleQueryOffset = section.duration("rule_query_offset") ?? 0
+    config.queryLogFile = decodePath(section, "query_log_file")
     if let pairs = section.stringMap("external_labels") {
         for (name, _) in pairs where name == "__name__" || name.isEmpty {
             if let node = section.node("external_labels") {

@@ -148,10 +148,6 @@ extension SidecarConfig {
     /// Keys of `global` that change nothing here, so that an existing file is taken as it is.
     private func decodeRemainingGlobal(_ section: ConfigSection?) {
         guard let section else { return }
-        _ = section.string("query_log_file").map { _ in
-            section.refuse("query_log_file", "queries are not logged; the metrics tell how many and how long")
-        }
-        section.refuse("scrape_failure_log_file", "failures are on the targets page and in the debug log")
         _ = section.choice("metric_name_validation_scheme", ["utf8", "legacy"])
         _ = section.string("metric_name_escaping_scheme")
         _ = section.bool("always_scrape_classic_histograms")

@@ -57,6 +57,8 @@ package final class SidecarService: Sendable {
     let leadership: Leadership
     let audit: AuditTrail
     let events: ClusterEventKeeper
+    private let lines: LineFiles
+    private let queryLog: QueryLog
     private let notifications: NotificationService
     private let outlets: AlertOutlets
     private let notifier: HTTPClient
@@ -156,11 +158,16 @@ package final class SidecarService: Sendable {
             sender: AlertSender(discovery: discovery, client: notifier, clock: clock, metrics: metrics, log: log),
             external: external)
         self.outlets = outlets
-        scraper = ScrapeManager(
-            ScrapeEnvironment(
-                appender: store, client: http, discovery: discovery,
-                clock: clock, metrics: metrics, log: log, ownMetrics: { metrics.expose() },
-                userAgent: "kops-sidecar/\(productVersion)"))
+        let lines = LineFiles(metrics)
+        self.lines = lines
+        let queryLog = QueryLog(lines, clock: clock)
+        self.queryLog = queryLog
+        var scraping = ScrapeEnvironment(
+            appender: store, client: http, discovery: discovery,
+            clock: clock, metrics: metrics, log: log, ownMetrics: { metrics.expose() },
+            userAgent: "kops-sidecar/\(productVersion)")
+        scraping.logFailure = { logFailedScrape(lines, clock, file: $0, job: $1, target: $2, problem: $3) }
+        scraper = ScrapeManager(scraping)
         let remoteEngine = makeRemoteEngine(config, client: http, clock: clock)
         let querySource = QuerySource(config, store: store, client: http, clock: clock, metrics: metrics)
         self.querySource = querySource
@@ -168,6 +175,7 @@ package final class SidecarService: Sendable {
             engine: engine, source: remoteEngine ?? querySource.source, appender: store,
             notify: { outlets.send($0) }, clock: clock, metrics: metrics, log: log)
         if let remoteEngine { ruleEnvironment.evaluate = { try remoteEngine.evaluate($0, at: $1) } }
+        ruleEnvironment.observe = { queryLog.add($0) }
         rules = RuleManager(ruleEnvironment)
         self.remoteEngine = remoteEngine
         remoteWrite = makeRemoteWrite(
@@ -211,6 +219,8 @@ package final class SidecarService: Sendable {
     /// Brings every part to a configuration that was found right.
     private func apply(_ config: SidecarConfig) throws {
         let backup = try makeBackupService(config)
+        try lines.apply(config.logFiles)
+        queryLog.apply(config.global.queryLogFile)
         for warning in config.warnings + config.http.web.warnings {
             log.warning("configuration", metadata: ["finding": "\(warning)"])
         }
@@ -431,8 +441,9 @@ package final class SidecarService: Sendable {
     }
 
     private func makeRoutes(_ config: SidecarConfig) -> [Route] {
-        let backend = QueryBackend(
+        var backend = QueryBackend(
             engine: engine, source: remoteEngine ?? querySource.source, clock: clock, metrics: metrics, pool: queries)
+        backend.log = queryLog
         let status = StatusInformation(
             startedAt: clock.nowMilliseconds(),
             clusterName: { [current] in current.withLock { $0.config.cluster.name } },

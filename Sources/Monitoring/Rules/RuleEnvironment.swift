@@ -3,6 +3,20 @@ package import MetricModel
 package import Platform
 package import PromQL
 
+/// One expression of a rule as it was evaluated.
+package struct RuleQuery: Sendable {
+    package var expr: Expr
+    /// The moment that was asked for. Milliseconds since 1970 UTC.
+    package var time: Int64
+    package var group: String
+    package var file: String
+    /// Nanoseconds of the monotonic clock.
+    package var began: Int64
+    package var ended: Int64
+    package var stats: QueryStats
+    package var error: String?
+}
+
 /// What evaluating rules needs of the outside.
 package struct RuleEnvironment: Sendable {
     package var engine: Engine
@@ -23,6 +37,8 @@ package struct RuleEnvironment: Sendable {
     package var clock: WallClock
     package var metrics: MetricRegistry
     package var log: Logger
+    /// Told of each expression that was evaluated here. Must not block.
+    package var observe: @Sendable (RuleQuery) -> Void = { _ in }
     /// Where a remote engine evaluates: the vector that an expression yields at a moment.
     package var evaluate: (@Sendable (String, Int64) throws -> [VectorSample])?
 
@@ -39,18 +55,28 @@ package struct RuleEnvironment: Sendable {
         self.log = log
     }
 
-    /// The vector that an expression yields; a scalar is one sample without labels, as rules take it.
-    func vector(_ expr: Expr, at time: Int64) throws -> (samples: [VectorSample], warnings: [String]) {
-        if let evaluate { return (try evaluate(expr.description, time), []) }
-        let control = QueryControl(
-            maxSamples: maxSamples, timeout: timeout, parallel: engine.options.parallel)
-        let result = try engine.instant(expr, at: time, source: source, control: control)
-        switch result.value {
-        case .vector(let samples): return (samples, result.warnings)
-        case .scalar(let at, let value):
-            return ([VectorSample(labels: .empty, timestamp: at, value: value)], result.warnings)
-        case .string, .matrix:
-            throw QueryError(.execution, "rule result is not a vector or scalar")
+    /// The vector that an expression of a group yields; a scalar is one sample without labels, as rules take it.
+    func vector(_ expr: Expr, at time: Int64, of group: RuleGroupDefinition) throws -> [VectorSample] {
+        if let evaluate { return try evaluate(expr.description, time) }
+        var query = RuleQuery(
+            expr: expr, time: time, group: group.name, file: group.file, began: monotonicNanoseconds(), ended: 0,
+            stats: QueryStats())
+        defer {
+            query.ended = monotonicNanoseconds()
+            observe(query)
+        }
+        let control = QueryControl(maxSamples: maxSamples, timeout: timeout, parallel: engine.options.parallel)
+        do {
+            let result = try engine.instant(expr, at: time, source: source, control: control)
+            query.stats = result.stats
+            switch result.value {
+            case .vector(let samples): return samples
+            case .scalar(let at, let value): return [VectorSample(labels: .empty, timestamp: at, value: value)]
+            case .string, .matrix: throw QueryError(.execution, "rule result is not a vector or scalar")
+            }
+        } catch {
+            query.error = "\(error)"
+            throw error
         }
     }
 }

@@ -101,7 +101,7 @@ package final class RuleGroup: Sendable {
                     group.addTask { [self] in
                         do {
                             let found = try await pool.run { [self] in
-                                try environment.vector(definition.rules[i].expr, at: at).samples
+                                try environment.vector(definition.rules[i].expr, at: at, of: definition)
                             }
                             return (i, .success(found))
                         } catch {
@@ -237,7 +237,7 @@ package final class RuleGroup: Sendable {
     private func record(_ rule: RuleDefinition, _ vector: Result<[VectorSample], any Error>?, at time: Int64) throws
         -> [Written]
     {
-        let samples = try vector?.get() ?? environment.vector(rule.expr, at: time).samples
+        let samples = try vector?.get() ?? environment.vector(rule.expr, at: time, of: definition)
         var seen: Set<Labels> = []
         var written: [Written] = []
         for sample in samples {
@@ -265,9 +265,9 @@ package final class RuleGroup: Sendable {
         at time: Int64,
         _ table: inout AlertTable
     ) throws -> [Written] {
-        let samples = try vector?.get() ?? environment.vector(rule.expr, at: time).samples
+        let samples = try vector?.get() ?? environment.vector(rule.expr, at: time, of: definition)
         var found: [Labels: ActiveAlert] = [:]
-        let template = RuleTemplate(at: time, environment: environment)
+        let template = RuleTemplate(at: time, of: definition, environment: environment)
         let texts = self.texts[index]
         for sample in samples {
             let data = texts.areTemplates ? template.data(sample.labels, sample.value) : .none

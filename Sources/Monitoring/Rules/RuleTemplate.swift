@@ -32,11 +32,11 @@ struct RuleTemplate {
     static let preamble =
         "{{$labels := .Labels}}{{$externalLabels := .ExternalLabels}}{{$externalURL := .ExternalURL}}{{$value := .Value}}"
 
-    init(at time: Int64, environment: RuleEnvironment) {
+    init(at time: Int64, of group: RuleGroupDefinition, environment: RuleEnvironment) {
         set = TemplateSet(
             functions: .prometheus(externalURL: environment.externalURL, now: time) { text in
                 let expr = try environment.engine.parse(text)
-                return try environment.vector(expr, at: time).samples.map {
+                return try environment.vector(expr, at: time, of: group).map {
                     TemplateSample(labels: $0.labels, value: $0.value)
                 }
             })

@@ -33,6 +33,8 @@ package struct ScrapeConfig: Sendable, Hashable {
     package var relabel: [RelabelConfig] = []
     package var metricRelabel: [RelabelConfig] = []
     package var discovery: [DiscoveryConfig] = []
+    /// Where failed scrapes are written down.
+    package var failureLog: String?
 
     package init(jobName: String) { self.jobName = jobName }
 }

@@ -119,6 +119,9 @@ final class ScrapeLoop: Sendable {
         }
         guard let (problem, metadata) = result else { return }
         let duration = Double(monotonicNanoseconds() - begin) / 1e9
+        if let problem, let file = config.failureLog {
+            environment.logFailure(file, config.jobName, redactURL(target.url), problem)
+        }
         current.withLock { status in
             if let problem, problem != status.lastError {
                 environment.log.debug(

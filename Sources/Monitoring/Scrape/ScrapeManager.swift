@@ -81,6 +81,10 @@ package struct ScrapeEnvironment: Sendable {
     /// The sidecar's own metrics, for a target whose address is `self`.
     package var ownMetrics: @Sendable () -> [UInt8]
     package var userAgent: String
+    /// Told of each failed scrape of a configuration that names a file for them.
+    package var logFailure: @Sendable (_ file: String, _ job: String, _ target: String, _ problem: String) -> Void = {
+        _, _, _, _ in
+    }
 
     package init(
         appender: any SampleAppender, client: HTTPClient, discovery: DiscoveryEnvironment, clock: WallClock,
