@@ -1,3 +1,4 @@
+import CDeflate
 import CZlib
 
 package struct CompressionError: Error, CustomStringConvertible {
@@ -15,23 +16,17 @@ package struct CompressionError: Error, CustomStringConvertible {
 package enum Gzip {
     /// `level` 1…9.
     package static func compress(_ bytes: [UInt8], level: Int32 = 6) throws(CompressionError) -> [UInt8] {
-        var stream = z_stream()
-        guard kops_deflate_init(&stream, level, 31) == Z_OK else { throw CompressionError("zlib has no memory") }
-        defer { deflateEnd(&stream) }
-        let bound = Int(deflateBound(&stream, UInt(bytes.count)))
-        var out = [UInt8](repeating: 0, count: bound)
-        var input = bytes
-        let result = input.withUnsafeMutableBufferPointer { source in
-            out.withUnsafeMutableBufferPointer { target in
-                stream.next_in = source.baseAddress
-                stream.avail_in = UInt32(source.count)
-                stream.next_out = target.baseAddress
-                stream.avail_out = UInt32(target.count)
-                return deflate(&stream, Z_FINISH)
+        guard let compressor = libdeflate_alloc_compressor(level) else {
+            throw CompressionError("libdeflate has no memory")
+        }
+        defer { libdeflate_free_compressor(compressor) }
+        let bound = libdeflate_gzip_compress_bound(compressor, bytes.count)
+        let out = [UInt8](unsafeUninitializedCapacity: bound) { target, count in
+            count = bytes.withUnsafeBytes {
+                libdeflate_gzip_compress(compressor, $0.baseAddress, $0.count, target.baseAddress, bound)
             }
         }
-        guard result == Z_STREAM_END else { throw CompressionError("zlib could not compress (\(result))") }
-        out.removeLast(out.count - Int(stream.total_out))
+        guard !out.isEmpty else { throw CompressionError("libdeflate could not compress") }
         return out
     }
 

@@ -107,7 +107,7 @@ package struct QueryRoutes: Sendable {
         }
     }
 
-    /// Evaluates and writes the answer, both on a thread of the pool: one hand-over there and one back.
+    /// Evaluates, writes the answer and compresses it, all on a thread of the pool: one hand-over there and one back.
     private func evaluated(
         _ request: APIRequest, _ asked: Asked, _ timeout: Duration?, _ limit: Int,
         _ evaluate: @escaping @Sendable (QueryControl) throws -> QueryResult
@@ -132,7 +132,7 @@ package struct QueryRoutes: Sendable {
                 let timings = timings()
                 durations.observe(Double(timings.ended - began) / 1e9)
                 note(timings, result.stats, nil)
-                return Self.reply(result, timings, limit: limit, stats: stats)
+                return compressedHere(Self.reply(result, timings, limit: limit, stats: stats), for: request)
             } catch {
                 note(timings(), QueryStats(), "\(error)")
                 throw error

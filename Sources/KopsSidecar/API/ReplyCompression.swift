@@ -3,16 +3,20 @@ import Platform
 /// The reply as gzip where the client takes that and it pays. A small body is compressed whole, a large one as it leaves:
 /// neither is held twice.
 func compressed(_ reply: APIReply, for request: APIRequest) async -> APIReply {
-    guard acceptsGzip(request.header("accept-encoding") ?? ""),
-        !reply.headers.contains(where: { $0.name == "Content-Encoding" })
-    else { return reply }
+    guard isToBeCompressed(reply, for: request) else { return reply }
+    if case .bytes(let bytes) = reply.body, bytes.count < wholeLimit {
+        return (try? await WorkerPool.shared.run { compressedHere(reply, for: request) }) ?? reply
+    }
+    return compressedHere(reply, for: request)
+}
+
+/// The same on the calling thread, which is a worker's: a small body then needs no hand-over of its own.
+func compressedHere(_ reply: APIReply, for request: APIRequest) -> APIReply {
+    guard isToBeCompressed(reply, for: request) else { return reply }
     var reply = reply
     switch reply.body {
-    case .bytes(let bytes) where bytes.count <= 1400: return reply
-    case .bytes(let bytes) where bytes.count < 1 << 20:
-        guard let packed = try? await WorkerPool.shared.run({ try Gzip.compress(bytes, level: 1) }) else {
-            return reply
-        }
+    case .bytes(let bytes) where bytes.count < wholeLimit:
+        guard let packed = try? Gzip.compress(bytes, level: 1) else { return reply }
         reply.body = .bytes(packed)
     case .bytes(let bytes):
         let position = Lock(0)
@@ -27,6 +31,14 @@ func compressed(_ reply: APIReply, for request: APIRequest) async -> APIReply {
     reply.headers.append(("Content-Encoding", "gzip"))
     reply.headers.append(("Vary", "Accept-Encoding"))
     return reply
+}
+
+private let wholeLimit = 1 << 20
+
+private func isToBeCompressed(_ reply: APIReply, for request: APIRequest) -> Bool {
+    if case .bytes(let bytes) = reply.body, bytes.count <= 1400 { return false }
+    return acceptsGzip(request.header("accept-encoding") ?? "")
+        && !reply.headers.contains { $0.name == "Content-Encoding" }
 }
 
 private func slice(_ bytes: [UInt8], _ position: inout Int) -> [UInt8]? {
