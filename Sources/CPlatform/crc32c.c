@@ -9,6 +9,9 @@ static uint32_t table[8][256];
 // x to the power of 2^n modulo the polynomial, for combining.
 static uint32_t powers[64];
 static int have_instruction;
+// A sum moved over a lane of zeros, byte by byte of the sum.
+#define LANE 1024
+static uint32_t over_lane[4][256];
 
 // The product of two polynomials modulo ours; bit 31 is x^0 in this reflected form.
 static uint32_t multiply(uint32_t a, uint32_t b) {
@@ -30,6 +33,9 @@ static void prepare(void) {
         for (int t = 1; t < 8; t++) table[t][i] = (table[t - 1][i] >> 8) ^ table[0][table[t - 1][i] & 255];
     powers[0] = 1u << 30;
     for (int i = 1; i < 64; i++) powers[i] = multiply(powers[i - 1], powers[i - 1]);
+    // A lane has 2^13 bits.
+    for (int t = 0; t < 4; t++)
+        for (uint32_t i = 0; i < 256; i++) over_lane[t][i] = multiply(powers[13], i << 8 * t);
 #if defined(__x86_64__)
     __builtin_cpu_init();
     have_instruction = __builtin_cpu_supports("sse4.2");
@@ -58,7 +64,27 @@ static uint32_t by_table(uint32_t c, const unsigned char *p, size_t n) {
 }
 
 #if defined(__x86_64__)
+static uint32_t move_over_lane(uint32_t c) {
+    return over_lane[0][c & 255] ^ over_lane[1][c >> 8 & 255] ^ over_lane[2][c >> 16 & 255] ^ over_lane[3][c >> 24];
+}
+
+// The instruction takes three cycles and another can begin in each: three lanes go side by side where there is room.
 __attribute__((target("sse4.2"))) static uint32_t by_instruction(uint32_t c, const unsigned char *p, size_t n) {
+    while (n >= 3 * LANE) {
+        uint64_t x = c, y = 0, z = 0;
+        for (int i = 0; i < LANE; i += 8) {
+            uint64_t a, b, d;
+            memcpy(&a, p + i, 8);
+            memcpy(&b, p + LANE + i, 8);
+            memcpy(&d, p + 2 * LANE + i, 8);
+            x = __builtin_ia32_crc32di(x, a);
+            y = __builtin_ia32_crc32di(y, b);
+            z = __builtin_ia32_crc32di(z, d);
+        }
+        c = move_over_lane(move_over_lane((uint32_t)x) ^ (uint32_t)y) ^ (uint32_t)z;
+        p += 3 * LANE;
+        n -= 3 * LANE;
+    }
     uint64_t wide = c;
     while (n >= 8) {
         uint64_t word;

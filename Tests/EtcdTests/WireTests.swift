@@ -138,4 +138,17 @@ import Testing
             #expect(combined == whole)
         }
     }
+
+    /// Long inputs are summed in lanes side by side, short ones are not: pieces that are too short for lanes say what is right.
+    @Test func lanesGiveTheSumOfOneWalk() {
+        for length in [3071, 3072, 3073, 4096, 6144, 9217, 65_536] {
+            let bytes = (0..<length).map { _ in UInt8.random(in: 0...255) }
+            for start in [0, 1, 7] {
+                let piecewise = stride(from: start, to: length, by: 100).reduce(UInt32(0)) { sum, at in
+                    CRC32C.update(sum, Array(bytes[at..<min(length, at + 100)]))
+                }
+                #expect(CRC32C.update(0, Array(bytes[start...])) == piecewise)
+            }
+        }
+    }
 }

@@ -25,11 +25,11 @@ extension EtcdClient {
         try await own.serverStream(
             endpoint, "/etcdserverpb.Maintenance/Snapshot", [], maxMessageBytes: 8 << 20, idleLimit: idleLimit
         ) { message in
-            let (done, total) = try state.withLock { state in
+            let told = try state.withLock { state in
                 try state.take(message, receive)
-                return (state.result.bytes, state.total ?? 0)
+                return state.progressToTell()
             }
-            progress?(done, total)
+            if let told { progress?(told.done, told.total) }
         }
         return try state.withLock { state in
             var result = try state.finish(endpoint)
@@ -43,6 +43,7 @@ extension EtcdClient {
 private struct SnapshotStreamState {
     var result = SnapshotStreamResult()
     var total: Int64?
+    private var toldBytes: Int64 = 0
     private let digest = Digest(.sha256)
     /// The last 32 bytes seen, which are the checksum if nothing follows.
     private var tail: [UInt8] = []
@@ -70,6 +71,14 @@ private struct SnapshotStreamState {
             hash(piece)
             if !piece.isEmpty { try receive(piece) }
         }
+    }
+
+    /// Every MiB and at the end: messages are of 32 KiB, and who is told makes text of each.
+    mutating func progressToTell() -> (done: Int64, total: Int64)? {
+        let total = total ?? 0
+        guard result.bytes - toldBytes >= 1 << 20 || result.bytes == total else { return nil }
+        toldBytes = result.bytes
+        return (result.bytes, total)
     }
 
     private mutating func hash(_ piece: UnsafeRawBufferPointer) {
