@@ -285,25 +285,30 @@ package final class BackupService: Sendable {
         let order = destinations.filter { !isStaging($0, staging) } + destinations.filter { isStaging($0, staging) }
         for destination in order {
             var outcome = DestinationOutcome(destination: destination.name, location: destination.location)
+            var brought: [String] = []
             do {
                 for (path, name) in all {
                     try Task.checkCancellation()
-                    if isStaging(destination, staging) {
-                        try FileSystem.rename(path, to: staging + "/" + name)
-                        try AtomicFile.syncDirectory(staging)
+                    if isStaging(destination, staging), let local = destination as? LocalDestination {
+                        try local.moveNew(path, as: name)
                     } else {
-                        try await destination.put(file: path, as: name) { done, total in
+                        try await destination.putNew(file: path, as: name) { done, total in
                             progress?(
                                 BackupProgress(
                                     phase: .upload, subject: "\(destination.name): \(name)", done: done, total: total))
                         }
                     }
+                    brought.append(name)
                 }
                 if !isStaging(destination, staging) { try await isOurs(manifest, at: destination) }
                 metrics.succeeded(destination.name, time: manifest.time, bytes: manifest.storedBytes)
             } catch {
                 let error = SnapshotWriter.explain(error)
                 if (error as? BackupError)?.code == .cancelled { throw error }
+                // Of two backups of one name this one came second: what it brought before it saw that is nobody's.
+                if (error as? BackupError)?.code == .busy {
+                    for name in brought { try? await destination.remove(name) }
+                }
                 outcome.problem = "\(error)"
                 metrics.failed(destination.name)
                 logger.error(

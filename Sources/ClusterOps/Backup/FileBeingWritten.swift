@@ -53,10 +53,14 @@ final class FileBeingWritten: @unchecked Sendable {
         return digest.finalize()
     }
 
-    /// Syncs unless that is done, renames, syncs the directory.
-    func commit() throws {
+    /// Syncs unless that is done, renames, syncs the directory. With `isNew` an error of EEXIST where the name is taken.
+    func commit(isNew: Bool = false) throws {
         if fd >= 0 { _ = try sync() }
-        try FileSystem.rename(temporary, to: path)
+        if isNew {
+            try FileSystem.renameToFree(temporary, to: path)
+        } else {
+            try FileSystem.rename(temporary, to: path)
+        }
         try AtomicFile.syncDirectory(FileSystem.parent(of: path))
     }
 
@@ -66,5 +70,23 @@ final class FileBeingWritten: @unchecked Sendable {
             fd = -1
         }
         unlink(temporary)
+    }
+}
+
+extension FileSystem {
+    /// Gives a file a name that must be free: an error of EEXIST where it is not, and both files stay as they are.
+    static func renameToFree(_ from: String, to: String) throws(FileError) {
+        if link(from, to) == 0 {
+            try removeFile(from)
+            return
+        }
+        // File systems without hard links: looked at first, which leaves a moment between the two.
+        guard [EPERM, EOPNOTSUPP, ENOSYS, EMLINK].contains(errno) else {
+            throw FileError("link to \(to) the file", from)
+        }
+        guard try status(to, followLinks: false) == nil else {
+            throw FileError("rename to \(to) the file", from, EEXIST)
+        }
+        try rename(from, to: to)
     }
 }

@@ -25,6 +25,9 @@ package protocol Destination: Sendable {
     /// Complete files, sorted by name.
     func list() async throws -> [StoredFile]
     func put(file path: String, as name: String, progress: ByteProgress?) async throws
+    /// As `put`, but where a file of that name is there it stays, and `DestinationName.taken` is thrown: of two who bring files
+    /// under the same name at the same time, one is told.
+    func putNew(file path: String, as name: String, progress: ByteProgress?) async throws
     func get(_ name: String, to path: String, progress: ByteProgress?) async throws
     /// A small file; an error where it is larger than `limit`.
     func read(_ name: String, limit: Int) async throws -> [UInt8]
@@ -32,4 +35,16 @@ package protocol Destination: Sendable {
     func remove(_ name: String) async throws
     /// Removes what earlier attempts left unfinished, older than `olderThan` milliseconds since 1970.
     func removeLeftovers(olderThan: Int64) async throws
+}
+
+enum DestinationName {
+    static func taken(_ name: String, _ place: String) -> BackupError {
+        BackupError(
+            .busy, "\(place): \(name) is there already, of another sidecar or an earlier run: make the backup again")
+    }
+
+    /// What tells one writer's unfinished files and objects from another's.
+    static func token() -> String {
+        hex16(UInt64.random(in: .min ... .max))
+    }
 }

@@ -28,12 +28,34 @@ package struct LocalDestination: Destination {
     }
 
     package func put(file source: String, as name: String, progress: ByteProgress?) async throws {
+        try await write(source, name, isNew: false, progress)
+    }
+
+    package func putNew(file source: String, as name: String, progress: ByteProgress?) async throws {
+        try await write(source, name, isNew: true, progress)
+    }
+
+    /// Renames a finished file of this file system to a name that must be free here.
+    func moveNew(_ source: String, as name: String) throws {
+        try check(name)
+        do { try FileSystem.renameToFree(source, to: path + "/" + name) } catch let error where error.code == EEXIST {
+            throw DestinationName.taken(name, self.name)
+        }
+        try AtomicFile.syncDirectory(path)
+    }
+
+    private func write(_ source: String, _ name: String, isNew: Bool, _ progress: ByteProgress?) async throws {
         try check(name)
         let target = path + "/" + name
         let directory = path
         try await cancellable { isCancelled in
             try FileSystem.makeDirectories(directory, mode: 0o700)
-            try FileCopy.copy(from: source, to: target, mode: 0o600, progress: progress, isCancelled: isCancelled)
+            do {
+                try FileCopy.copy(
+                    from: source, to: target, mode: 0o600, isNew: isNew, progress: progress, isCancelled: isCancelled)
+            } catch let error as FileError where isNew && error.code == EEXIST {
+                throw DestinationName.taken(name, self.name)
+            }
         }
     }
 
@@ -94,9 +116,10 @@ func cancellable<R: Sendable>(_ body: @escaping @Sendable (@escaping @Sendable (
 }
 
 enum FileCopy {
-    /// Copies by way of `<target>.part`: synced and renamed, nothing left behind on failure.
+    /// Copies by way of `<target>.part`: synced and renamed, nothing left behind on failure. With `isNew` the name must be free,
+    /// and the unfinished file has a name that no other writer takes.
     static func copy(
-        from source: String, to target: String, mode: mode_t, progress: ByteProgress?,
+        from source: String, to target: String, mode: mode_t, isNew: Bool = false, progress: ByteProgress?,
         isCancelled: () -> Bool
     ) throws {
         let input = open(source, O_RDONLY | O_CLOEXEC)
@@ -104,7 +127,8 @@ enum FileCopy {
         defer { close(input) }
         let total = Int64(lseek(input, 0, SEEK_END))
         lseek(input, 0, SEEK_SET)
-        let file = try FileBeingWritten(target, mode: mode)
+        let unfinished = isNew ? "\(target).\(DestinationName.token())\(LocalDestination.partSuffix)" : nil
+        let file = try FileBeingWritten(target, temporary: unfinished, mode: mode)
         do {
             var buffer = [UInt8](repeating: 0, count: 1 << 20)
             var done: Int64 = 0
@@ -120,7 +144,7 @@ enum FileCopy {
                 done += Int64(n)
                 progress?(done, total)
             }
-            try file.commit()
+            try file.commit(isNew: isNew)
         } catch {
             file.discard()
             throw error

@@ -11,6 +11,8 @@ package final class S3Destination: Destination {
     let http: HTTPClient
     /// Whether the bucket keeps versions, once that was asked.
     let versioned = Lock<Bool?>(nil)
+    /// Whether the store said that it knows no conditional writes.
+    let ignoresConditions = Lock(false)
     /// Entries asked for per page of a listing; the server's own limit is 1000.
     let pageSize: Int
 

@@ -45,7 +45,10 @@ struct S3Problem {
 
     var isTemporary: Bool {
         [408, 429, 500, 502, 503, 504].contains(status)
-            || ["RequestTimeout", "SlowDown", "InternalError", "OperationAborted", "ServiceUnavailable"].contains(code)
+            || [
+                "RequestTimeout", "SlowDown", "InternalError", "OperationAborted", "ServiceUnavailable",
+                "ConditionalRequestConflict",
+            ].contains(code)
     }
 
     var hint: String {

@@ -6,33 +6,60 @@ import Platform
 /// hash of what it brings, so that a store that took other bytes refuses them.
 extension S3Destination {
     package func put(file path: String, as name: String, progress: ByteProgress?) async throws {
+        try await put(file: path, as: name, claim: nil, progress)
+    }
+
+    /// By a conditional request where the store has them. One that has not is asked beforehand, and whoever came last sees in
+    /// the object whose it is.
+    package func putNew(file path: String, as name: String, progress: ByteProgress?) async throws {
+        let claim = S3Claim(token: DestinationName.token(), isConditional: !ignoresConditions.withLock { $0 })
+        do {
+            try await put(file: path, as: name, claim: claim, progress)
+        } catch is S3Claim.NotSupported {
+            ignoresConditions.withLock { $0 = true }
+            try await put(file: path, as: name, claim: S3Claim(token: claim.token, isConditional: false), progress)
+        }
+    }
+
+    private func put(file path: String, as name: String, claim: S3Claim?, _ progress: ByteProgress?) async throws {
         try check(name)
+        if let claim, !claim.isConditional {
+            let answer = try await send("look at \(name)", S3Request("HEAD", key: name), good: [404])
+            guard answer.status == 404 else { throw DestinationName.taken(name, label) }
+        }
         let file = try UploadFile(path)
         // A store takes ten thousand parts.
         let part = max(options.partSize, (file.bytes / 10_000 / (1 << 20) + 1) * (1 << 20))
         if file.bytes <= part {
-            try await putWhole(file, name, progress)
+            try await putWhole(file, name, claim, progress)
         } else {
-            try await putParts(file, name, part, progress)
+            try await putParts(file, name, part, claim, progress)
         }
         let answer = try await send("look at \(name)", S3Request("HEAD", key: name))
+        if let claim, let owner = answer.header(S3Claim.header), owner != claim.token {
+            throw DestinationName.taken(name, label)
+        }
         guard answer.header("content-length").flatMap({ Int64($0) }) == file.bytes else {
             throw BackupError(.destination, "\(label): \(name) did not arrive whole")
         }
     }
 
-    private func putWhole(_ file: UploadFile, _ name: String, _ progress: ByteProgress?) async throws {
+    private func putWhole(_ file: UploadFile, _ name: String, _ claim: S3Claim?, _ progress: ByteProgress?) async throws
+    {
         var request = try await body(file, 0, file.bytes) { progress?($0, file.bytes) }
         request.method = "PUT"
         request.key = name
-        request.headers += objectHeaders()
-        _ = try await send("put \(name)", request)
+        request.headers += objectHeaders() + (claim?.ownerHeaders ?? []) + (claim?.conditionHeaders ?? [])
+        let answer = try await send("put \(name)", request, good: claim?.refusals ?? [])
+        try await judge(answer, name, claim)
         progress?(file.bytes, file.bytes)
     }
 
-    private func putParts(_ file: UploadFile, _ name: String, _ size: Int64, _ progress: ByteProgress?) async throws {
+    private func putParts(
+        _ file: UploadFile, _ name: String, _ size: Int64, _ claim: S3Claim?, _ progress: ByteProgress?
+    ) async throws {
         var start = S3Request("POST", key: name, query: [("uploads", "")])
-        start.headers = objectHeaders()
+        start.headers = objectHeaders() + (claim?.ownerHeaders ?? [])
         guard let id = try await xml("begin the upload of \(name)", start).text("UploadId"), !id.isEmpty else {
             throw BackupError(.destination, "\(label): no upload of \(name) was begun: no identifier in the answer")
         }
@@ -55,7 +82,7 @@ extension S3Destination {
                 offset += length
                 progress?(offset, file.bytes)
             }
-            try await complete(name, id, parts, file.bytes)
+            try await complete(name, id, parts, file.bytes, claim)
         } catch {
             // Even where the task was cancelled: parts left behind are paid for.
             await Task.detached { [self] in await abort(name, id) }.value
@@ -63,15 +90,21 @@ extension S3Destination {
         }
     }
 
-    private func complete(_ name: String, _ id: String, _ parts: [String], _ bytes: Int64) async throws {
+    private func complete(
+        _ name: String, _ id: String, _ parts: [String], _ bytes: Int64, _ claim: S3Claim?
+    ) async throws {
         let text = "<CompleteMultipartUpload>\(parts.joined())</CompleteMultipartUpload>"
         var request = S3Request("POST", key: name, query: [("uploadId", id)])
         request.body = Array(text.utf8)
         request.bodySHA256 = hexadecimal(Digest.hash(.sha256, Array(text.utf8)))
-        request.headers = [("content-type", "application/xml")]
+        request.headers = [("content-type", "application/xml")] + (claim?.conditionHeaders ?? [])
         let signedRequest = request
         try await retry.run { () async throws -> Result<Void, TransferFailure> in
             let (answer, failure) = try await self.attempt("complete \(name)", signedRequest)
+            if let answer, let claim, claim.refusals.contains(answer.status) {
+                try await self.judge(answer, name, claim)
+                return .success(())
+            }
             if let failure {
                 // An answer that was lost on its way: the upload is complete and therefore not known any more.
                 if answer?.status == 404, try await self.has(name, bytes) { return .success(()) }
@@ -88,6 +121,14 @@ extension S3Destination {
             }
             return .success(())
         }
+    }
+
+    /// What a store says to a condition. A refusal after an answer that was lost is of the object that came by that very request.
+    private func judge(_ answer: HTTPResponse, _ name: String, _ claim: S3Claim?) async throws {
+        guard let claim, claim.refusals.contains(answer.status) else { return }
+        guard answer.status == 412 else { throw S3Claim.NotSupported() }
+        let there = try await send("look at \(name)", S3Request("HEAD", key: name), good: [404])
+        guard there.header(S3Claim.header) == claim.token else { throw DestinationName.taken(name, label) }
     }
 
     private func has(_ name: String, _ bytes: Int64) async throws -> Bool {
@@ -151,6 +192,21 @@ extension S3Destination {
         }
         return out
     }
+}
+
+/// A name that is to be one writer's alone.
+struct S3Claim: Sendable {
+    /// The store knows no conditions on what is written.
+    struct NotSupported: Error {}
+
+    static let header = "x-amz-meta-kops-writer"
+    var token: String
+    var isConditional: Bool
+
+    var ownerHeaders: [(name: String, value: String)] { [(S3Claim.header, token)] }
+    var conditionHeaders: [(name: String, value: String)] { isConditional ? [("if-none-match", "*")] : [] }
+    /// Precondition failed, and not implemented.
+    var refusals: Set<Int> { isConditional ? [412, 501] : [] }
 }
 
 /// A file that is uploaded: opened once, so that its bytes are those of one file whatever is renamed meanwhile. Thread-safe.

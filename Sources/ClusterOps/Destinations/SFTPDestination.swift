@@ -33,20 +33,36 @@ package final class SFTPDestination: Destination {
     }
 
     package func put(file path: String, as name: String, progress: ByteProgress?) async throws {
+        try await put(path, name, isNew: false, progress)
+    }
+
+    /// SFTP's rename leaves a file that has the name already.
+    package func putNew(file path: String, as name: String, progress: ByteProgress?) async throws {
+        try await put(path, name, isNew: true, progress)
+    }
+
+    private func put(_ path: String, _ name: String, isNew: Bool, _ progress: ByteProgress?) async throws {
         try check(name)
         let file = try UploadFile(path)
-        let part = name + LocalDestination.partSuffix
+        let part = name + (isNew ? "." + DestinationName.token() : "") + LocalDestination.partSuffix
         do {
             try await upload(file, part, progress)
             guard try await entries().first(where: { $0.name == part })?.bytes == file.bytes else {
                 throw BackupError(.destination, "\(label): \(name) did not arrive whole")
             }
-            try await commands(
-                "rename \(part)",
-                ["*rm \(quoted(name))", "rename \(quoted(part)) \(quoted(name))"],
-                isDone: { files in
-                    files.contains { $0.name == name && $0.bytes == file.bytes } && !files.contains { $0.name == part }
-                })
+            let rename = "rename \(quoted(part)) \(quoted(name))"
+            do {
+                try await commands(
+                    "rename \(part)", isNew ? [rename] : ["*rm \(quoted(name))", rename],
+                    isDone: { files in
+                        files.contains { $0.name == name && $0.bytes == file.bytes }
+                            && !files.contains { $0.name == part }
+                    })
+            } catch let error as BackupError where isNew && error.code == .destination {
+                let files = try await entries().map(\.name)
+                guard files.contains(name), files.contains(part) else { throw error }
+                throw DestinationName.taken(name, label)
+            }
         } catch {
             // Even where the task was cancelled: nothing of an attempt stays.
             await Task.detached { [self] in _ = try? await http.sftp(request(.none, commands: ["*rm \(quoted(part))"]))

@@ -170,7 +170,11 @@ private final class SharedStore: Destination {
     }
 
     func put(file path: String, as name: String, progress: ByteProgress?) async throws {
-        try await behind.put(file: path, as: name, progress: progress)
+        try await putNew(file: path, as: name, progress: progress)
+    }
+
+    func putNew(file path: String, as name: String, progress: ByteProgress?) async throws {
+        try await behind.putNew(file: path, as: name, progress: progress)
         if name.hasSuffix(".json"), replacesManifests.withLock({ $0 }) {
             let text = try FileSystem.readText(behind.path + "/" + name)
             try AtomicFile.write(Array((text + " ").utf8), to: behind.path + "/" + name)

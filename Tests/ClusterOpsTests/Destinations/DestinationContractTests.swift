@@ -92,6 +92,45 @@ func sourceFile(_ bytes: Int, seed: UInt64 = 1) throws -> String {
         #expect(try await place.list().map(\.bytes) == [500])
     }
 
+    /// Two sidecars that bring backups of one name: the second is told, and the first's stays, small and in parts.
+    @Test(arguments: PlaceKind.there) func aNameIsTakenOnce(_ kind: PlaceKind) async throws {
+        let place = try await kind.make()
+        for (i, size) in [1000, 12 << 20].enumerated() {
+            let first = try sourceFile(size, seed: 1)
+            try await place.putNew(file: first, as: "new-\(i)", progress: nil)
+            await #expect(throws: BackupError(.busy, "")) {
+                try await place.putNew(file: try sourceFile(size, seed: 2), as: "new-\(i)", progress: nil)
+            }
+            let back = try temporaryDirectory() + "/back"
+            try await place.get("new-\(i)", to: back, progress: nil)
+            #expect(try runProgram(["cmp", first, back]).status == 0)
+        }
+        #expect(try await place.list().map(\.name) == ["new-0", "new-1"])
+    }
+
+    /// Many at once: exactly one has it, and it is whole. (moto looks and writes in two steps, so S3 is left out.)
+    @Test(arguments: PlaceKind.there.filter { [.local, .sftp].contains($0) })
+    func ofManyAtOnceOneHasTheName(_ kind: PlaceKind) async throws {
+        let place = try await kind.make()
+        let files = try (1...4).map { try sourceFile(50_000, seed: UInt64($0)) }
+        let won = try await withThrowingTaskGroup(of: String?.self) { group in
+            for file in files {
+                group.addTask {
+                    do { try await place.putNew(file: file, as: "one", progress: nil) } catch let error as BackupError
+                        where error.code == .busy
+                    {
+                        return nil
+                    }
+                    return file
+                }
+            }
+            return try await group.reduce(into: [String]()) { if let file = $1 { $0.append(file) } }
+        }
+        #expect(won.count == 1)
+        #expect(try await place.read("one", limit: 50_000) == FileSystem.read(try #require(won.first)))
+        #expect(try await place.list().count == 1)
+    }
+
     @Test(arguments: PlaceKind.there) func whatIsRemovedIsGone(_ kind: PlaceKind) async throws {
         let place = try await kind.make()
         try await place.remove("never-there")

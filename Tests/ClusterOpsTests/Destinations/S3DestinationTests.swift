@@ -31,6 +31,31 @@ struct S3DestinationTests {
         #expect(try await place.xml("uploads", S3Request("GET", query: [("uploads", "")])).all("Upload").isEmpty)
     }
 
+    /// The request is done and its answer is lost: the repetition is refused for the object that is there, which is its own.
+    @Test(arguments: [1000, 12 << 20]) func aNameIsKeptThoughTheAnswerWasLost(_ size: Int) async throws {
+        let server = try server()
+        let options = try await server.bucket()
+        let place = server.destination(options)
+        let completion = "POST /\(options.bucket)/backups/of%20one/a?uploadId"
+        try await server.faults([("lose-answer", size > 5 << 20 ? completion : "PUT", 1)])
+        let file = try sourceFile(size)
+        try await place.putNew(file: file, as: "a", progress: nil)
+        #expect(try await place.list().map(\.bytes) == [Int64(size)])
+        await #expect(throws: BackupError(.busy, "")) { try await place.putNew(file: file, as: "a", progress: nil) }
+    }
+
+    /// A store that knows no conditional writes is looked at before, and is not asked again.
+    @Test func aStoreWithoutConditionsIsLookedAtBefore() async throws {
+        let server = try server()
+        let place = server.destination(try await server.bucket())
+        try await server.faults([("no-conditions", "PUT", 1)])
+        let file = try sourceFile(1000)
+        try await place.putNew(file: file, as: "a", progress: nil)
+        #expect(place.ignoresConditions.withLock { $0 })
+        await #expect(throws: BackupError(.busy, "")) { try await place.putNew(file: file, as: "a", progress: nil) }
+        #expect(try await server.seen().filter { $0.hasPrefix("PUT") }.count == 2)
+    }
+
     @Test func aCompletionThatFailsLateIsRepeated() async throws {
         let server = try server()
         let options = try await server.bucket()

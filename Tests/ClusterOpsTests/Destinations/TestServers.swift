@@ -248,6 +248,10 @@ final class FailingDestination: Destination {
         try check("put")
         try await behind.put(file: path, as: name, progress: progress)
     }
+    func putNew(file path: String, as name: String, progress: ByteProgress?) async throws {
+        try check("put")
+        try await behind.putNew(file: path, as: name, progress: progress)
+    }
     func get(_ name: String, to path: String, progress: ByteProgress?) async throws {
         try check("get")
         try await behind.get(name, to: path, progress: progress)

@@ -6,7 +6,8 @@ Prints "moto-port proxy-port access-key secret-key" and ends when standard input
 POST /-/faults with a list of objects: kind, method (a prefix of "METHOD path?query" to match, "" for any), times.
 Kinds: status (answer 503 and do not forward), throttle (503 SlowDown with Retry-After 0), cut-request (close in the midst
 of the body), cut-answer (close in the midst of the answer's body), lose-answer (forward, then close without an answer),
-stall (forward nothing for ten seconds, then close), late-error (200 with an error in the body; not forwarded).
+stall (forward nothing for ten seconds, then close), late-error (200 with an error in the body; not forwarded),
+no-conditions (501 to a conditional write, as stores that do not know them; not forwarded).
 """
 
 import http.client
@@ -86,6 +87,9 @@ class Proxy(BaseHTTPRequestHandler):
         if kind == "throttle":
             text = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
             return self.answer(503, text, [("Retry-After", "0")])
+        if kind == "no-conditions" and self.headers.get("If-None-Match"):
+            text = b"<Error><Code>NotImplemented</Code><Message>A header is not implemented.</Message></Error>"
+            return self.answer(501, text)
         if kind == "late-error":
             return self.answer(200, b"<Error><Code>InternalError</Code><Message>again, please</Message></Error>")
         connection = http.client.HTTPConnection("127.0.0.1", self.upstream)
