@@ -40,7 +40,7 @@ extension EtcdClient {
 }
 
 /// Follows a snapshot stream message by message.
-private struct SnapshotStreamState {
+struct SnapshotStreamState {
     var result = SnapshotStreamResult()
     var total: Int64?
     private var toldBytes: Int64 = 0

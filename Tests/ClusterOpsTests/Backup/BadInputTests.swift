@@ -101,6 +101,65 @@ import Testing
         #expect(missing?.message.contains("none.crt") == true, "\(missing?.message ?? "")")
     }
 
+    /// An etcd that serves by TLS and wants certificates of its own CA: what is of another is refused in words that help.
+    @Test func certificatesOfAnotherAuthorityAreToldFromGoodOnes() async throws {
+        let directory = try temporaryDirectory()
+        defer { try? FileSystem.removeTree(directory) }
+        let run = try runProgram([
+            "/bin/sh", "-ec",
+            """
+            cd \(directory); ec="-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
+            echo subjectAltName=IP:127.0.0.1 > san
+            for ca in own other; do
+                openssl req -x509 $ec -keyout $ca-ca.key -out $ca-ca.crt -subj /CN=$ca -days 2
+                openssl req $ec -keyout $ca.key -out $ca.csr -subj /CN=$ca-client
+                openssl x509 -req -in $ca.csr -CA $ca-ca.crt -CAkey $ca-ca.key -CAcreateserial -out $ca.crt -days 2 -extfile san
+            done
+            """,
+        ])
+        #expect(run.status == 0, "\(run.output)")
+        let ports = (client: freePort(), peer: freePort())
+        let url = "https://127.0.0.1:\(ports.client)"
+        let etcd = try EtcdProcess(
+            directory: directory, ports: ports,
+            extra: [
+                "--listen-client-urls", url, "--advertise-client-urls", url, "--client-cert-auth",
+                "--trusted-ca-file", directory + "/own-ca.crt", "--cert-file", directory + "/own.crt",
+                "--key-file", directory + "/own.key",
+            ])
+        defer { etcd.kill() }
+        func attempt(ca: String, pair: String) async -> BackupError? {
+            var options = BackupOptions()
+            options.include = []
+            var access = EtcdOptions()
+            access.endpoints = [url]
+            access.ca = "\(directory)/\(ca)-ca.crt"
+            access.cert = "\(directory)/\(pair).crt"
+            access.key = "\(directory)/\(pair).key"
+            let service = BackupService(
+                options: options, etcd: access,
+                destinations: [LocalDestination(name: "local", path: directory + "/backups")],
+                registry: MetricRegistry(), logger: quietLogger(), toolVersion: "test")
+            return await message { _ = try await service.backupNow(onDemand: true) }
+        }
+        var good = await attempt(ca: "own", pair: "own")
+        for _ in 0..<100 where good != nil {
+            try await Task.sleep(for: .milliseconds(100))
+            good = await attempt(ca: "own", pair: "own")
+        }
+        #expect(good == nil, "\(good?.message ?? "")")
+        let client = await attempt(ca: "own", pair: "other")
+        #expect(client?.message.contains("client certificate") == true, "\(client?.message ?? "")")
+        let server = await attempt(ca: "other", pair: "own")
+        #expect(server?.message.contains("certificate") == true, "\(server?.message ?? "")")
+        #expect(server?.message.contains("client certificate") == false, "\(server?.message ?? "")")
+        for error in [client, server] {
+            #expect(
+                error?.code == .etcd && error?.message.contains(url) == true && error?.message.contains("\n") == false)
+        }
+        #expect(try FileSystem.list(directory + "/backups").filter { $0.hasSuffix(".json") }.count == 1)
+    }
+
     @Test func aPlaceThatCannotBeWrittenToStopsOnlyItself() async throws {
         let etcd = try EtcdProcess()
         defer { try? FileSystem.removeTree(etcd.directory) }

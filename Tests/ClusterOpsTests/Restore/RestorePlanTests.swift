@@ -108,12 +108,16 @@ import Testing
         let (other, otherPlace, _) = try await scene()
         defer { try? FileSystem.removeTree(other.directory) }
         other.kill()
+        // Both are named: whose the backup is, and whose the directory.
+        let own = try #require(DataDirectory.survey(etcd.dataDirectory).clusterID)
+        let foreign = try #require(DataDirectory.survey(other.dataDirectory).clusterID)
         options.overrides = [.older]
         do {
             _ = try await RestorePlan.make(options, destinations: [otherPlace])
             Issue.record("a backup of another cluster was taken")
         } catch let error as BackupError {
             #expect(error.message.contains("other-cluster"))
+            #expect(error.message.contains(hex16(own)) && error.message.contains(hex16(foreign)) && own != foreign)
         }
     }
 
