@@ -82,6 +82,9 @@ package struct RestoreSurroundings: Sendable {
                 }
             }
         }
+        #if DEBUG
+            surroundings.interrupt = KillPoint.fromEnvironment()
+        #endif
         surroundings.kubeletRuns = {
             let code = try? await cancellable { _ in try ChildProcess.run(["systemctl", "is-active", "kubelet"]) }
             return code == 0
