@@ -23,7 +23,7 @@ package struct SeriesNotationError: Error, Sendable, CustomStringConvertible {
 }
 
 /// Most elements that a sequence may have once its repetitions are written out.
-private let maxSequence = 10_000_000
+private let maxSequence = 1_000_000
 
 /// Reads a series with its samples, as in Prometheus' rule unit tests and query test scripts:
 /// `metric{label="value"} 1 2+3x4 _ _x2 stale {{schema:1 sum:3 count:22 buckets:[5 10 7]}}x2`.

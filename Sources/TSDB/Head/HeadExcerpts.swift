@@ -112,6 +112,8 @@ extension Head {
                 for slot in slots { add(slot, nil, always: out.isWhole) }
             }
         }
+        // An array of no capacity is one that all threads share, and would be written to.
+        if total == 0 { return out }
         out.bytes = [UInt8](unsafeUninitializedCapacity: total) { buffer, count in
             guard let base = buffer.baseAddress else { return }
             for (code, source) in zip(out.codes, sources) {
