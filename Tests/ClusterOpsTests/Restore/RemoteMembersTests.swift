@@ -50,6 +50,7 @@ import Testing
 
         let files = Lock<[String: String]>([:])
         let fails = Lock(true)
+        let breaks = Lock(2)
         let far = ScriptedExecutor("cp2") { (command) throws(ExecutorError) -> CommandResult in
             let text = command.arguments.joined(separator: " ")
             // What is sent is kept by its hash, as the far side would tell it.
@@ -60,6 +61,15 @@ import Testing
                 return CommandResult(status: 0, output: files.withLock { $0[command.arguments.last ?? ""] } ?? "")
             }
             if text.contains("uname -m") { return CommandResult(status: 0, output: "x86_64\nkops-sidecar=7.7\n") }
+            if text.contains(" restore "), !text.contains("--dry-run"),
+                breaks.withLock({
+                    $0 -= 1
+                    return $0 >= 0
+                })
+            {
+                // ssh, when the way is cut: its status, and only what the program there had said.
+                return CommandResult(status: 255, errors: "1. make it\n1. make it\n2. stop kube-apiserver\n")
+            }
             if text.contains(" restore "), !text.contains("--dry-run"), fails.withLock({ $0 }) {
                 return CommandResult(status: 1, errors: "1. make it\n1. make it\n/var/lib has no room\n")
             }
@@ -85,10 +95,13 @@ import Testing
         #expect(error?.message.contains("by hand on cp2: kops-sidecar restore \(backup.manifest.name)") == true)
         #expect(DataDirectory.survey(etcd.dataDirectory).revision == backup.manifest.revision + 1_000_000_000)
         #expect(told.withLock { $0 }.contains("cp2: 1. make it"))
+        let broken = told.withLock { $0 }.filter { $0.hasPrefix("cp2: the connection broke; what runs there goes on") }
+        #expect(broken.count == 2)
         // The key goes in on standard input and stands in no command.
         let secret = try FileSystem.readText(keyFile)
         let restores = far.commands.filter { $0.arguments.contains("restore") }
-        #expect(restores.count == 2)
+        // The plan, two that the way was lost to, and the one that failed.
+        #expect(restores.count == 4)
         #expect(
             restores.allSatisfy {
                 String(decoding: $0.input, as: UTF8.self) == secret && $0.text.contains("--key-file -")

@@ -280,6 +280,10 @@ final class RemoteRestore: Sendable {
             if isStep, !MemberCommand.isForOthers(note: line) { tell("\(host.name): \(line)") }
         }
         if result.isSuccess { return true }
+        // ssh's own status, with nothing but the program's lines before it: our program ends with others.
+        if result.status == 255 {
+            throw ExecutorError(.unreachable, host: host.name, "the connection broke; what runs there goes on")
+        }
         if try await journal(host)?.state == .finished { return true }
         if result.lastWords.contains("is under way") { return false }
         throw BackupError(.failed, "\(host.title): \(result.lastWords)")
