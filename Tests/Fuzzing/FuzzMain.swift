@@ -25,6 +25,12 @@ public func initialize(
         }
         exit(0)
     case let name:
+        // libFuzzer starts itself again with the arguments that it saw.
+        if let inherited = getenv("KOPS_FUZZ_TARGET").flatMap({ fuzzTargets[String(cString: $0)] }) {
+            chosen = inherited
+            return 0
+        }
+        setenv("KOPS_FUZZ_TARGET", name, 1)
         guard let target = fuzzTargets[name] else {
             print("kops-fuzz: no target \"\(name)\": --list names them")
             exit(2)
