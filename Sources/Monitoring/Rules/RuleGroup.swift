@@ -197,6 +197,7 @@ package final class RuleGroup: Sendable {
         ).add()
         var status = RuleStatus(rule)
         var count = 0
+        var posted: [PostedAlert] = []
         do {
             let written: [(labels: Labels, value: Double, histogram: NativeHistogram?)]
             switch rule.kind {
@@ -204,7 +205,7 @@ package final class RuleGroup: Sendable {
             case .alert(let hold, let keepFiringFor, _):
                 written = try alert(
                     rule, i, vector, hold: hold, keepFiringFor: keepFiringFor, at: time, &work.tables[i])
-                send(&work.tables[i], rule, at: time)
+                posted = due(&work.tables[i], rule, at: time)
             }
             count = written.count
             let now = Set(written.map(\.labels))
@@ -229,6 +230,8 @@ package final class RuleGroup: Sendable {
         status.state = work.tables[i].state
         status.alerts = work.tables[i].current
         published.withLock { [status] in $0.rules[i] = status }
+        // Last, so that who was told finds the alert as he was told of it.
+        if !posted.isEmpty { environment.notify(posted) }
         return count
     }
 
@@ -313,7 +316,8 @@ package final class RuleGroup: Sendable {
         return written
     }
 
-    private func send(_ table: inout AlertTable, _ rule: RuleDefinition, at time: Int64) {
+    /// The alerts that are to be told of now, sorted; they are marked as told.
+    private func due(_ table: inout AlertTable, _ rule: RuleDefinition, at time: Int64) -> [PostedAlert] {
         var posted: [PostedAlert] = []
         let validFor = 4 * max(definition.interval, environment.resendDelay)
         let link =
@@ -327,7 +331,7 @@ package final class RuleGroup: Sendable {
                     labels: alert.labels, annotations: alert.annotations, startsAt: alert.firedAt,
                     endsAt: alert.resolvedAt != 0 ? alert.resolvedAt : time + validFor, generatorURL: link))
         }
-        if !posted.isEmpty { environment.notify(posted.sorted { $0.labels < $1.labels }) }
+        return posted.sorted { $0.labels < $1.labels }
     }
 
     /// Appends a rule's samples and marks the series that it no longer yields. What the store refuses is logged: the rule
