@@ -166,9 +166,10 @@ extension EtcdError {
             case .interrupted: error.partial?.status == 200 ? .interrupted : .connect
             default: .other
             }
-        // 55 and 56 are libcurl's send and receive errors: what a refused client certificate looks like from here.
+        // libcurl's send and receive errors, of the connection and of HTTP/2 on it: what a refused client certificate looks
+        // like from here, and which of them is a matter of who is quicker.
         let hint =
-            (error.curlCode == 55 || error.curlCode == 56) && error.partial == nil && endpoint.hasPrefix("https:")
+            [16, 55, 56, 92].contains(error.curlCode) && error.partial == nil && endpoint.hasPrefix("https:")
             ? " (the connection was closed: is the client certificate missing, expired or of another CA?)" : ""
         return EtcdError(code, error.message + hint, endpoint: endpoint)
     }
