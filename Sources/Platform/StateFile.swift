@@ -66,7 +66,7 @@ package struct StateFile: Sendable {
         damaged.add(0)
         let reason: String
         do {
-            if try isStub() { throw DatabaseError(resultCode: .SQLITE_NOTADB, message: "is cut off") }
+            if SQLiteFileSet.isCutOff(path) { throw DatabaseError(resultCode: .SQLITE_NOTADB, message: "is cut off") }
             let database = try open()
             if let finding = try StateFile.check(database) {
                 reason = finding
@@ -77,21 +77,12 @@ package struct StateFile: Sendable {
         } catch let error as DatabaseError where StateFile.isDamage(error) {
             reason = error.message ?? "\(error)"
         }
-        let aside = "\(path).damaged-\(care.clock.nowMilliseconds())"
-        for suffix in ["-wal", "-shm", ""] where FileSystem.exists(path + suffix) {
-            try FileSystem.rename(path + suffix, to: aside + suffix)
-        }
+        let aside = try SQLiteFileSet.setAside(path, now: care.clock.nowMilliseconds())
         damaged.add()
         care.log.error(
             "a damaged file is set aside, and an empty one made",
             metadata: ["file": "\(path)", "now": "\(aside)", "reason": "\(reason)"])
         return try open()
-    }
-
-    /// A file shorter than SQLite's header and without a WAL file: SQLite itself would take it for a new one.
-    private func isStub() throws -> Bool {
-        let size = try FileSystem.status(path)?.size ?? 0
-        return try (1..<100).contains(size) && FileSystem.status(path + "-wal")?.size ?? 0 == 0
     }
 
     /// SQLite's first finding; nil where there is none.

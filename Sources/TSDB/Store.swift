@@ -101,15 +101,9 @@ package final class Store: SampleAppender, Sendable {
         }
     }
 
-    /// A file shorter than SQLite's header and without a WAL file: SQLite itself would take it for a new one.
-    private func isStub(_ path: String) -> Bool {
-        func size(_ path: String) -> Int64 { ((try? FileSystem.status(path)) ?? nil)?.size ?? 0 }
-        return (1..<100).contains(size(path)) && size(path + "-wal") == 0
-    }
-
     private func openPartition(_ partition: Partition) {
         do {
-            if isStub(partition.path) { return setAside(partition, "is cut off") }
+            if SQLiteFileSet.isCutOff(partition.path) { return setAside(partition, "is cut off") }
             try partition.prepare()
             partitionList.withLock { list in
                 list.append(partition)
@@ -130,7 +124,7 @@ package final class Store: SampleAppender, Sendable {
         partitionList.withLock { $0.removeAll { $0 === partition } }
         if options.readOnly { return }
         partition.closeReaders()
-        setFileAside(partition.path)
+        _ = try? SQLiteFileSet.setAside(partition.path, now: clock.nowMilliseconds())
     }
 
     private func isDirectory(_ name: String) -> Bool {
@@ -138,18 +132,11 @@ package final class Store: SampleAppender, Sendable {
         return stat(options.path + "/" + name, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
-    private func setFileAside(_ path: String) {
-        let mark = ".damaged-\(clock.nowMilliseconds())"
-        for suffix in ["-wal", "-shm", ""] where FileSystem.exists(path + suffix) {
-            rename(path + suffix, path + mark + suffix)
-        }
-    }
-
     private func replay(_ numbers: [UInt64]) throws {
         for number in numbers {
             do {
                 let path = options.path + "/" + LogFile.name(number)
-                if isStub(path) { throw SQLiteError(code: 26, message: "is cut off", path: path) }
+                if SQLiteFileSet.isCutOff(path) { throw SQLiteError(code: 26, message: "is cut off", path: path) }
                 let file = try LogFile(options.path, number: number, readOnly: options.readOnly)
                 let damaged = try replay(file, number: number)
                 if damaged > 0 {
@@ -161,7 +148,10 @@ package final class Store: SampleAppender, Sendable {
             } catch let error as SQLiteError where error.isForeign || isDirectory(LogFile.name(number)) {
                 metrics.damagedFiles.add()
                 logger.error("a damaged log is set aside", metadata: ["reason": "\(error)"])
-                if !options.readOnly { setFileAside(options.path + "/" + LogFile.name(number)) }
+                if !options.readOnly {
+                    _ = try? SQLiteFileSet.setAside(
+                        options.path + "/" + LogFile.name(number), now: clock.nowMilliseconds())
+                }
             }
         }
     }

@@ -166,7 +166,7 @@ extension Store {
             back.writers[partition.start]?.close()
             back.writers[partition.start] = nil
             let scratch = Partition(options.path, start: partition.start, suffix: ".rewrite")
-            removeSQLiteFile(scratch.path)
+            SQLiteFileSet.remove(scratch.path)
             let writer = try PartitionWriter(scratch)
             let flushed = try partition.flushedLog()
             try partition.read { file in

@@ -127,7 +127,7 @@ import Testing
             """)
         for suffix in ["", "-journal"] { try AtomicFile.write(FileSystem.read(making + suffix), to: half + suffix) }
         file.close()
-        removeSQLiteFile(making)
+        SQLiteFileSet.remove(making)
         #expect(try FileSystem.read(half).count > 0 && FileSystem.read(half + "-journal").count > 0)
         let reader = try bench.open { $0.readOnly = true }
         #expect(try bench.everything(reader).count == 1)

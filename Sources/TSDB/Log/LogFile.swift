@@ -113,11 +113,6 @@ final class LogFile {
     /// Removes the file and SQLite's companions.
     func delete() {
         close()
-        removeSQLiteFile(path)
+        SQLiteFileSet.remove(path)
     }
-}
-
-/// Removes a SQLite file with its companions.
-func removeSQLiteFile(_ path: String) {
-    for suffix in ["-wal", "-shm", "-journal", ""] { unlink(path + suffix) }
 }

@@ -89,7 +89,7 @@ extension Store: SampleLog {
                     rename(options.path + "/" + name + suffix, keptPath + "/" + name + suffix)
                 }
             }
-            removeSQLiteFile(log.path)
+            SQLiteFileSet.remove(log.path)
         }
         trimKeptLogs(needed: needed, maxBytes: maxBytes)
     }
@@ -106,7 +106,7 @@ extension Store: SampleLog {
                     "samples that wait for remote write take more room than they may; the oldest are given up",
                     metadata: ["log": "\(oldest.number)", "bytes": "\(total)", "limit": "\(maxBytes)"])
             }
-            keeping.gate.withLock { _ in removeSQLiteFile(keptPath + "/" + LogFile.name(oldest.number)) }
+            keeping.gate.withLock { _ in SQLiteFileSet.remove(keptPath + "/" + LogFile.name(oldest.number)) }
             total -= oldest.bytes
             files.removeFirst()
         }

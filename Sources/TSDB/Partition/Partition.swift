@@ -199,6 +199,6 @@ final class Partition: Sendable {
 
     func delete() {
         closeReaders()
-        removeSQLiteFile(path)
+        SQLiteFileSet.remove(path)
     }
 }
