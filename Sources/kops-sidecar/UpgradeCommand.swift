@@ -396,17 +396,19 @@ private func askHere(_ request: UpgradeMachine.Request, _ source: UpgradeSource,
     note.directory = config.storage.path
     let journal = FileUpgradeJournal(directory: config.storage.path)
     try await withUpgradeErrors {
-        guard let run = try journal.load(), !run.state.isOver else {
-            throw UpgradeError(.state, "no upgrade is under way")
+        func current() throws -> UpgradeRun {
+            guard let run = try journal.load(), !run.state.isOver else {
+                throw UpgradeError(.state, "no upgrade is under way")
+            }
+            return run
         }
-        note.subject = run.target.description
-        guard let lock = try? journal.lock() else {
-            try journal.ask(request)
+        note.subject = try current().target.description
+        guard let lock = try await journal.pass(request) else {
             note.detail = "asked to \(request.rawValue)"
             print(note.detail)
             return
         }
-        var machine = UpgradeMachine(run)
+        var machine = UpgradeMachine(try current())
         machine.ask(request, at: WallClock.system.nowMilliseconds())
         try journal.save(machine.run)
         if request == .abort {

@@ -165,12 +165,27 @@ struct UpgradeRouteTests {
         // A terminal is at it: it is asked.
         try bench.journal.save(run(.running))
         let lock = try bench.journal.lock()
-        let asked = await bench.ask("POST", "/pause")
-        #expect(asked.0 == 200 && asked.1.contains("asked to pause"))
-        #expect(bench.journal.takeRequest() == .pause)
-        let abort = await bench.ask("POST", "/abort")
-        #expect(abort.0 == 200 && abort.1.contains("asked to abort"))
-        #expect(bench.journal.takeRequest() == .abort)
+        for request in [UpgradeMachine.Request.pause, .abort] {
+            async let asked = bench.ask("POST", "/\(request.rawValue)")
+            try await eventually("it is asked") { bench.journal.takeRequest() == request }
+            let answer = await asked
+            #expect(answer.0 == 200 && answer.1.contains("asked to \(request.rawValue)"), "\(answer)")
+        }
         withExtendedLifetime(lock) {}
+    }
+
+    /// Whoever was at the run has looked for requests for the last time, but holds its lock still.
+    @Test func whatIsAskedOfOneThatIsJustLeavingIsDoneByTheJob() async throws {
+        let bench = try Bench()
+        try await bench.putCluster()
+        try bench.journal.save(run(.stopped))
+        let leaving = Lock<FileLock?>(try bench.journal.lock())
+        async let asked = bench.ask("POST", "/abort")
+        try await eventually("it is asked") { FileSystem.exists(bench.directory + "/data/upgrade.request") }
+        leaving.withLock { $0 = nil }
+        #expect(await asked.0 == 200)
+        try await eventually("it is aborted") { try await bench.state() == "aborted" }
+        try await eventually("the job lets go") { !bench.jobs.list().contains(where: \.running) }
+        #expect(bench.journal.takeRequest() == nil)
     }
 }

@@ -139,7 +139,7 @@ import Testing
         let (service, metrics) = try service(directory, server: server.url)
         #expect(try service.status().run == nil)
         #expect(throws: UpgradeError.self) { try service.prepareToResume() }
-        #expect(throws: UpgradeError.self) { try service.ask(.pause) }
+        await #expect(throws: UpgradeError.self) { try await service.ask(.pause) }
         // Only the last look at the cluster is left to be done.
         let run = UpgradeRun(
             id: "r", cluster: "test", target: KubernetesVersion(1, 20, 3), owner: .terminal, startedAt: 0,

@@ -21,6 +21,7 @@ package struct FileUpgradeJournal: UpgradeJournal {
     package init(directory: String) { self.directory = directory }
 
     private var path: String { FileSystem.resolve("upgrade.json", in: directory) }
+    private var lockPath: String { FileSystem.resolve("upgrade.lock", in: directory) }
     private var requestPath: String { FileSystem.resolve("upgrade.request", in: directory) }
 
     package func load() throws -> UpgradeRun? {
@@ -57,8 +58,18 @@ package struct FileUpgradeJournal: UpgradeJournal {
         }
     }
 
-    package func ask(_ request: UpgradeMachine.Request) throws {
+    /// Passes `request` on to whoever is at the run, and waits until it was taken. Where nobody is, or whoever was let go without
+    /// looking again, the request is the caller's, and the lock with it. One that was not taken after `patience` milliseconds stays
+    /// there for who holds the lock; nil then too.
+    package func pass(_ request: UpgradeMachine.Request, patience: Int = 10_000) async throws -> FileLock? {
+        if let lock = try freeLock() { return lock }
         try AtomicFile.write(Array(request.rawValue.utf8), to: requestPath, mode: 0o600)
+        for _ in 0..<max(1, patience / 20) {
+            guard FileSystem.exists(requestPath) else { return nil }
+            if let lock = try freeLock() { return takeRequest() == nil ? nil : lock }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        return nil
     }
 
     package func takeRequest() -> UpgradeMachine.Request? {
@@ -70,14 +81,18 @@ package struct FileUpgradeJournal: UpgradeJournal {
 
     /// Takes the lock for the life of the returned object. Throws where another process is at the run.
     package func lock() throws -> FileLock {
-        try FileSystem.makeDirectories(directory)
-        let path = FileSystem.resolve("upgrade.lock", in: directory)
-        guard let lock = try FileLock(path) else {
-            throw UpgradeError(.state, "another process is at this upgrade: it holds \(path)")
+        guard let lock = try freeLock(patience: 500) else {
+            throw UpgradeError(.state, "another process is at this upgrade: it holds \(lockPath)")
         }
         return lock
     }
 
+    /// Nil where some process is at the run.
+    private func freeLock(patience: Int = 0) throws -> FileLock? {
+        try FileSystem.makeDirectories(directory)
+        return try FileLock(lockPath, patience: patience)
+    }
+
     /// Whether some process is at the run.
-    package var isLocked: Bool { (try? lock()) == nil }
+    package var isLocked: Bool { (try? freeLock(patience: 100)) == nil }
 }

@@ -37,11 +37,11 @@ package struct UpgradeRoutes: Sendable {
                 return start()
             },
             Route(["POST"], "/api/kops/v1/upgrade/pause", changesState: true) { _ in
-                _ = try await answering { try upgrade.ask(.pause) }
+                _ = try await answering { try await upgrade.ask(.pause) }
                 return .success { $0.string("asked to pause") }
             },
             Route(["POST"], "/api/kops/v1/upgrade/abort", changesState: true) { _ in
-                let isOurs = try await answering { try upgrade.ask(.abort) }
+                let isOurs = try await answering { try await upgrade.ask(.abort) }
                 return isOurs ? start() : .success { $0.string("asked to abort") }
             },
         ]

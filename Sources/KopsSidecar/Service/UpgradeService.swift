@@ -106,16 +106,17 @@ package final class UpgradeService: Sendable {
     }
 
     /// Asks whoever is at the run. True where nobody is, and the job has to do it.
-    package func ask(_ request: UpgradeMachine.Request) throws -> Bool {
-        guard let run = try journal.load(), !run.state.isOver else {
-            throw UpgradeError(.state, "no upgrade is under way")
+    package func ask(_ request: UpgradeMachine.Request) async throws -> Bool {
+        func current() throws -> UpgradeRun {
+            guard let run = try journal.load(), !run.state.isOver else {
+                throw UpgradeError(.state, "no upgrade is under way")
+            }
+            return run
         }
-        guard let lock = try? journal.lock() else {
-            try journal.ask(request)
-            return false
-        }
+        _ = try current()
+        guard let lock = try await journal.pass(request) else { return false }
         defer { withExtendedLifetime(lock) {} }
-        var machine = UpgradeMachine(run)
+        var machine = UpgradeMachine(try current())
         machine.ask(request, at: WallClock.system.nowMilliseconds())
         var asked = machine.run
         asked.owner = .service

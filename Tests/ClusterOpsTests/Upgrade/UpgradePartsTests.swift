@@ -205,7 +205,7 @@ import Testing
         #expect(FileSystem.glob(directory + "/upgrade-*.json").count == 1)
     }
 
-    @Test func oneProcessAtATimeAndRequestsAreTakenOnce() throws {
+    @Test func oneProcessAtATimeAndRequestsAreTakenOnce() async throws {
         let directory = try temporaryDirectory()
         defer { try? FileSystem.removeTree(directory) }
         let journal = FileUpgradeJournal(directory: directory)
@@ -213,11 +213,15 @@ import Testing
             let lock = try journal.lock()
             #expect(journal.isLocked)
             #expect(throws: UpgradeError.self) { try journal.lock() }
+            let passedOn = try await journal.pass(.pause, patience: 20)
+            #expect(passedOn == nil)
             withExtendedLifetime(lock) {}
         }
-        #expect(!journal.isLocked)
-        try journal.ask(.pause)
         #expect(journal.takeRequest() == .pause)
+        #expect(journal.takeRequest() == nil)
+        // Nobody is at it: the caller has to do what it asked for.
+        let own = try await journal.pass(.abort)
+        #expect(own != nil)
         #expect(journal.takeRequest() == nil)
     }
 
