@@ -35,6 +35,9 @@ import Testing
         let one = try ClusterIdentity(initialCluster: "cp1=https://10.0.0.11:2380", token: "etcd-cluster")
         let sum = hexadecimal(Digest.hash(.sha256, RaftSnapshot.file(one)))
         #expect(sum == "6c2af4956ff4bce8cde0966adb25a02bc074e6cc3aefc7fbe36784549fc6a55f")
+        // And what 3.6.14 wrote, for a snapshot of a 3.6 cluster.
+        let later = hexadecimal(Digest.hash(.sha256, RaftSnapshot.file(one, form: .v36)))
+        #expect(later == "18b55fed4fa9dbc1f1c668b51c71c0bc5c551f92fb9b7bbe06f4381e91cc4ee5")
         let list = "cp1=https://10.0.0.11:2380,cp2=https://10.0.0.12:2380,cp3=https://10.0.0.13:2380"
         let three = try ClusterIdentity(initialCluster: list, token: "etcd-cluster")
         let sum3 = hexadecimal(Digest.hash(.sha256, RaftSnapshot.file(three)))

@@ -2,10 +2,11 @@ import Glibc
 import Platform
 
 /// What a plan needs of the node's files in a backup before anything is brought here: which node's they are, and what to ask
-/// the old members with where the node has lost its own certificates.
+/// the old members with where the node has lost its own certificates, and whose cluster they are of.
 struct BundlePreview: Sendable {
     var etcdManifest = ""
-    private var files: [String: String] = [:]
+    /// By their paths below the directory of Kubernetes.
+    var files: [String: String] = [:]
 
     /// Reads the archive, from its destination where it is not here; leaves nothing behind. Nil where there is none.
     static func read(
@@ -24,7 +25,7 @@ struct BundlePreview: Sendable {
         var preview = BundlePreview()
         let root = String(kubernetesDirectory.drop { $0 == "/" })
         let found = Lock<[String: String]>([:])
-        let wanted = Set((["manifests/etcd.yaml"] + client).map { root + "/" + $0 })
+        let wanted = Set((["manifests/etcd.yaml"] + client + authorities).map { root + "/" + $0 })
         let ready = part
         try await cancellable { isCancelled in
             try BundleReader.forEach(ready, keys: keys, isCancelled: isCancelled) { entry, read in
@@ -37,6 +38,8 @@ struct BundlePreview: Sendable {
         preview.etcdManifest = preview.files["manifests/etcd.yaml"] ?? ""
         return preview
     }
+
+    static let authorities = ["pki/ca.crt", "pki/etcd/ca.crt"]
 
     private static let client = [
         "pki/etcd/ca.crt", "pki/etcd/healthcheck-client.crt", "pki/etcd/healthcheck-client.key",

@@ -86,20 +86,6 @@ struct RestoreChecks {
         }
     }
 
-    mutating func otherCluster() throws {
-        guard let manifest = source.manifest, let cluster = old.clusterID,
-            let backup = UInt64(manifest.clusterID, radix: 16),
-            cluster != backup, cluster != seed.clusterID
-        else { return }
-        let text =
-            "the backup is of cluster \(manifest.cluster) (\(manifest.clusterID)), \(options.dataDirectory) belongs to cluster \(hex16(cluster))"
-        if options.overrides.contains(.otherCluster) {
-            notes.append(text)
-        } else {
-            throw BackupError(.refused, text + "; --force other-cluster restores nevertheless")
-        }
-    }
-
     func room(_ parent: String) throws {
         var directory = parent
         while try FileSystem.status(directory) == nil, directory != "/", directory != "." {

@@ -116,7 +116,7 @@ package struct RestorePlan: Sendable {
             options: options, source: source, old: old, seed: seed, ports: ports, reached: reached)
         try checks.directory()
         try checks.age()
-        try checks.otherCluster()
+        try checks.otherCluster(preview)
         try checks.room(parent)
         try await checks.quorum(bundled: preview?.clientTLS)
 

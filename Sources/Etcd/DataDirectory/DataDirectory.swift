@@ -40,19 +40,23 @@ package enum DataDirectory {
         let databasePath = databasePath(directory)
         try database(databasePath)
         if chmod(databasePath, 0o600) != 0 { throw FileError("set the mode of", databasePath) }
-        let (old, new) = try edit(databasePath, request)
+        let (old, new, form) = try edit(databasePath, request)
         let wal = directory + "/member/wal/" + WriteAheadLog.fileName
         try writeLog(wal, WriteAheadLog.records(request.cluster, local: request.local))
         let snap = directory + "/member/snap/" + RaftSnapshot.fileName(request.cluster)
-        try writeFile(snap, RaftSnapshot.file(request.cluster), mode: 0o644)
+        try writeFile(snap, RaftSnapshot.file(request.cluster, form: form), mode: 0o644)
         for path in ["/member/wal", "/member/snap", "/member", ""] { try AtomicFile.syncDirectory(directory + path) }
         return Result(
             clusterID: request.cluster.clusterID, memberID: request.local.id, snapshotRevision: old, revision: new)
     }
 
-    /// Gives the database its new members and, where asked, its new revision; returns the revisions before and after.
-    private static func edit(_ path: String, _ request: Request) throws -> (Int64, Int64) {
+    /// Gives the database its new members and, where asked, its new revision; returns the revisions before and after, and how
+    /// the etcd that it comes from writes raft's snapshot.
+    private static func edit(_ path: String, _ request: Request) throws -> (Int64, Int64, RaftSnapshot.Form) {
         let file = try BoltFile(path, writable: true)
+        // Only 3.6 and later write the version of their storage into the database.
+        let bucket = try file.buckets().first { $0.name == Array("meta".utf8) }
+        let isLater = try bucket.map { try file.entries($0).contains { $0.key == Array("storageVersion".utf8) } }
         let edit = try BoltEdit(file)
         let old = try file.revision()
         var new = old
@@ -78,7 +82,7 @@ package enum DataDirectory {
         try edit.replace("members_removed", [])
         try edit.ensure("cluster")
         try edit.commit()
-        return (old, new)
+        return (old, new, isLater == true ? .v36 : .untilV35)
     }
 
     private static func writeLog(_ path: String, _ records: [UInt8]) throws {

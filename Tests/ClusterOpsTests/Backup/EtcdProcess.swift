@@ -16,7 +16,8 @@ final class EtcdProcess: @unchecked Sendable {
     var peerURL: String { "http://127.0.0.1:\(peerPort)" }
     var dataDirectory: String { directory + "/data" }
 
-    static let binary = ["/usr/bin/etcd", "/usr/local/bin/etcd"].first { path in FileSystem.exists(path) }
+    /// The first in PATH, as etcdctl and etcdutl are: `PATH=DIR:$PATH swift test` runs all of this on another version.
+    static let binary = programInPath("etcd")
     static var isThere: Bool { binary != nil }
 
     /// `ports` are found free unless given.
@@ -66,6 +67,11 @@ final class EtcdProcess: @unchecked Sendable {
         let log = (try? FileSystem.readText(directory + "/etcd.log")) ?? ""
         throw EtcdError(.timeout, "etcd did not come up: \(log.suffix(2000))")
     }
+}
+
+func programInPath(_ name: String) -> String? {
+    let path = getenv("PATH").map { String(cString: $0) } ?? ""
+    return path.split(separator: ":").map { "\($0)/\(name)" }.first { FileSystem.exists($0) }
 }
 
 func temporaryDirectory() throws -> String {
