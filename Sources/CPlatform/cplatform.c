@@ -69,5 +69,10 @@ void kops_limit_heaps(void) {
     mallopt(M_TRIM_THRESHOLD, 1 << 20);
 }
 
+void kops_keep_heaps(void) {
+    mallopt(M_MMAP_THRESHOLD, 2 << 20);
+    mallopt(M_TRIM_THRESHOLD, 32 << 20);
+}
+
 void kops_trim_heaps(void) { malloc_trim(0); }
 int kops_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }

@@ -1,13 +1,16 @@
 /// The bit pattern of a staleness marker: Prometheus' NaN that says that a series ended here.
-package let staleMarkerBits: UInt64 = 0x7ff0_0000_0000_0002
+@inlinable @inline(__always)
+package var staleMarkerBits: UInt64 { 0x7ff0_0000_0000_0002 }
 
 /// The NaN that arithmetic yields in Prometheus.
-package let normalNaNBits: UInt64 = 0x7ff8_0000_0000_0001
+@inlinable @inline(__always)
+package var normalNaNBits: UInt64 { 0x7ff8_0000_0000_0001 }
 
 extension Double {
+    @inlinable @inline(__always)
     package static var staleMarker: Double { Double(bitPattern: staleMarkerBits) }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     package var isStaleMarker: Bool { bitPattern == staleMarkerBits }
 }
 

@@ -16,7 +16,8 @@ struct Grid: Hashable, Sendable {
 
 /// Marks a step at which a series has no float. Stale markers never get into results, and arithmetic never makes their
 /// signalling bit pattern, so it is free for this.
-let absent = Double.staleMarker
+@inline(__always)
+var absent: Double { Double.staleMarker }
 
 extension Double {
     @inline(__always)

@@ -28,6 +28,7 @@ struct RunCommand: AsyncParsableCommand {
     var enableAdminAPI = false
 
     func run() async throws {
+        ProcessMemory.keepForQueries()
         var options = RunOptions()
         options.configPath = try configurationPath(config)
         options.dataDirectory = dataDir

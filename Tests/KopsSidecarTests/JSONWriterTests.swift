@@ -37,6 +37,37 @@ import Testing
         #expect(text { $0.timestamp(milliseconds) } == expected)
     }
 
+    /// Many at once are written another way than one: to the same bytes.
+    @Test func samplesAreWrittenAsOneByOne() {
+        var random = SystemRandomNumberGenerator()
+        var values: [Double] = [
+            0, -0.0, 1, -1, 0.1, 1e-3, 0.00099, -1e-5, 1e15, 1e16, 123_456_789_012_345.6, 9_007_199_254_740_991,
+            9_007_199_254_740_992, 1e21, .nan, .infinity, -.infinity, .leastNonzeroMagnitude, 2.5e-9, 99.5,
+        ]
+        for _ in 0..<2000 {
+            values.append(Double(bitPattern: random.next()))
+            values.append(Double(Int64.random(in: -1_000_000...1_000_000)) / 1000)
+            values.append(Double.random(in: -1e16...1e16))
+        }
+        var times = values.indices.map { Int64($0) * 12_345_678_901 }
+        for (index, time) in [-1, 0, 5, 10, 100, 1500, 99_999_999_999_999, 100_000_000_000_000].enumerated() {
+            times[index] = Int64(time)
+        }
+        let leftOut: (Int) -> Bool = { $0 % 7 == 3 }
+        for isLeftOut in [nil, leftOut] {
+            let expected = text { writer in
+                writer.array(values.indices.filter { isLeftOut?($0) != true }) { writer, index in
+                    writer.beginArray()
+                    writer.timestamp(times[index])
+                    writer.sampleValue(values[index])
+                    writer.endArray()
+                }
+            }
+            #expect(text { $0.samples(times, values, isLeftOut: isLeftOut) } == expected)
+        }
+        #expect(text { $0.samples([], []) } == "[]")
+    }
+
     @Test func escapesStrings() {
         #expect(text { $0.string("a\"\\\n\u{1}<ü>\u{2028}&") } == #""a\"\\\n\u0001\u003cü\u003e\u2028\u0026""#)
         let broken: [UInt8] = [0x61, 0xff, 0xed, 0xa0, 0x80, 0x62]

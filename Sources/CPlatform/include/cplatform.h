@@ -11,6 +11,7 @@ int kops_password_matches(const char *password, const char *hash);
 int kops_clock_is_synchronised(long *error);
 // Keeps glibc's allocator from keeping a heap for each thread. Call once, before threads are started.
 void kops_limit_heaps(void);
+void kops_keep_heaps(void);
 // Gives the system back what the allocator holds and nobody uses.
 void kops_trim_heaps(void);
 // pipe2(2) with both ends closed in programs that are started; 0, or -1 with errno set.

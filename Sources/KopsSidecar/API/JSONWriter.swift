@@ -176,6 +176,74 @@ package struct JSONWriter {
         }
     }
 
+    /// An array of `[timestamp, "value"]` for every sample for which `isLeftOut` is not true.
+    package mutating func samples(_ timestamps: [Int64], _ values: [Double], isLeftOut: ((Int) -> Bool)? = nil) {
+        beginArray()
+        bytes.reserveCapacity(bytes.count + 32 * timestamps.count)
+        // A sample is put together beside the buffer: appending to it byte by byte costs more than the digits do.
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { text in
+            guard let start = text.baseAddress else { return }
+            for index in timestamps.indices where isLeftOut?(index) != true {
+                let (time, value) = (timestamps[index], values[index])
+                // Years 1970 to 5138, and values in plain digits; the others are rare.
+                guard time >= 0, time < 100_000_000_000_000, let number = plainNumber(value) else {
+                    self.beginArray()
+                    self.timestamp(time)
+                    self.sampleValue(value)
+                    self.endArray()
+                    continue
+                }
+                var at = start
+                if needsComma { put(UInt8(ascii: ","), &at) }
+                put(UInt8(ascii: "["), &at)
+                putDigits(UInt64(time / 1000), &at)
+                let fraction = UInt64(time % 1000)
+                if fraction != 0 {
+                    put(UInt8(ascii: "."), &at)
+                    if fraction < 100 { put(UInt8(ascii: "0"), &at) }
+                    if fraction < 10 { put(UInt8(ascii: "0"), &at) }
+                    putDigits(fraction, &at)
+                }
+                put(UInt8(ascii: ","), &at)
+                put(UInt8(ascii: "\""), &at)
+                switch number {
+                case .integer(let integer):
+                    if integer < 0 { put(UInt8(ascii: "-"), &at) }
+                    putDigits(integer.magnitude, &at)
+                case .digits(var digits, let count):
+                    digits.withUTF8 { utf8 in
+                        if let source = utf8.baseAddress { at.update(from: source, count: count) }
+                    }
+                    at += count
+                }
+                put(UInt8(ascii: "\""), &at)
+                put(UInt8(ascii: "]"), &at)
+                bytes.append(contentsOf: UnsafeBufferPointer(start: start, count: at - start))
+                needsComma = true
+            }
+        }
+        endArray()
+    }
+
+    private enum PlainNumber {
+        case integer(Int64)
+        /// So many characters of the text.
+        case digits(String, Int)
+    }
+
+    /// Nil where the value needs more than its shortest digits as they are: no number, a negative zero, an exponent.
+    @inline(__always)
+    private func plainNumber(_ value: Double) -> PlainNumber? {
+        let magnitude = value.magnitude
+        if magnitude < 9_007_199_254_740_992, value == value.rounded(.towardZero) {
+            return value == 0 && value.sign == .minus ? nil : .integer(Int64(value))
+        }
+        // Within these bounds a description has no exponent.
+        guard magnitude >= 1e-3, magnitude < 1e15 else { return nil }
+        let text = value.description
+        return .digits(text, text.utf8.count)
+    }
+
     package mutating func labels(_ labels: Labels) {
         beginObject()
         labels.forEachPair { name, value in
@@ -264,6 +332,31 @@ package struct JSONWriter {
         bytes.append(exponent < 0 ? UInt8(ascii: "-") : UInt8(ascii: "+"))
         if exponentDigits == 2, exponent.magnitude < 10 { bytes.append(UInt8(ascii: "0")) }
         appendInteger(exponent.magnitude)
+    }
+}
+
+@inline(__always)
+private func put(_ byte: UInt8, _ at: inout UnsafeMutablePointer<UInt8>) {
+    at.pointee = byte
+    at += 1
+}
+
+/// Of a value below 10^19.
+@inline(__always)
+private func putDigits(_ value: UInt64, _ at: inout UnsafeMutablePointer<UInt8>) {
+    var length = 1
+    var bound: UInt64 = 10
+    while value >= bound {
+        length += 1
+        bound &*= 10
+    }
+    var rest = value
+    var place = at + length
+    at = place
+    for _ in 0..<length {
+        place -= 1
+        place.pointee = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: rest % 10)
+        rest /= 10
     }
 }
 

@@ -125,14 +125,8 @@ struct QueryResultEncoder: Sendable {
         let histograms = series.histograms
         if histograms?.contains(where: { $0 == nil }) ?? true {
             writer.key("values")
-            writer.beginArray()
-            for index in series.timestamps.indices where histograms?[index] == nil {
-                writer.beginArray()
-                writer.timestamp(series.timestamps[index])
-                writer.sampleValue(series.values[index])
-                writer.endArray()
-            }
-            writer.endArray()
+            writer.samples(
+                series.timestamps, series.values, isLeftOut: histograms.map { histograms in { histograms[$0] != nil } })
         }
         if let histograms, histograms.contains(where: { $0 != nil }) {
             writer.key("histograms")
