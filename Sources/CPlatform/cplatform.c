@@ -6,6 +6,7 @@
 #include <malloc.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timex.h>
@@ -76,3 +77,7 @@ void kops_keep_heaps(void) {
 
 void kops_trim_heaps(void) { malloc_trim(0); }
 int kops_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
+
+int kops_spawn_closes_from(void *actions, int first) {
+    return posix_spawn_file_actions_addclosefrom_np(actions, first);
+}

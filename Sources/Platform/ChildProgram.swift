@@ -1,4 +1,3 @@
-import CPlatform
 import Glibc
 
 /// What a program left behind.
@@ -22,47 +21,27 @@ package enum ChildProgram {
     /// it has a slash. `inherit` is a descriptor that the program keeps open as its number 3: a lock held so is held as long
     /// as the program lives, even where this process is killed.
     package static func run(
-        _ program: String, _ arguments: [String], environment: [String: String] = [:], inherit: Int32? = nil,
-        timeout: Duration = .seconds(300), maxOutput: Int = 1 << 20
+        _ program: String, _ arguments: [String], environment: [String: String] = [:],
+        errors: ProgramStart.Output = .output, inherit: Int32? = nil, timeout: Duration = .seconds(300),
+        maxOutput: Int = 1 << 20
     ) throws(FileError) -> ProgramResult {
-        var ends: [Int32] = [0, 0]
-        guard kops_pipe(&ends) == 0 else { throw FileError("make a pipe for", program) }
-        let (reading, writing) = (ends[0], ends[1])
+        let (reading, writing) = try makePipe()
         defer { close(reading) }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_adddup2(&actions, writing, 1)
-        posix_spawn_file_actions_adddup2(&actions, writing, 2)
-        if let inherit { posix_spawn_file_actions_adddup2(&actions, inherit, 3) }
-        var attributes = posix_spawnattr_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        // A group of its own, so that a time limit reaches whatever the program has started.
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK))
-        posix_spawnattr_setpgroup(&attributes, 0)
-        var none = sigset_t()
-        sigemptyset(&none)
-        posix_spawnattr_setsigmask(&attributes, &none)
-        var argv: [UnsafeMutablePointer<CChar>?] = ([program] + arguments).map { strdup($0) } + [nil]
-        defer { for argument in argv { free(argument) } }
-        var variables: [UnsafeMutablePointer<CChar>?] = []
-        var at = environ
-        while let entry = at.pointee {
-            let text = String(cString: entry)
-            if let name = text.split(separator: "=", maxSplits: 1).first, environment[String(name)] == nil {
-                variables.append(strdup(text))
-            }
-            at += 1
+        var start = ProgramStart([program] + arguments)
+        start.environment = environment
+        start.output = .descriptor(writing)
+        start.errors = errors
+        start.inherit = inherit
+        // So that a time limit reaches whatever the program has started.
+        start.ownGroup = true
+        let pid: pid_t
+        do {
+            pid = try start.start()
+            close(writing)
+        } catch {
+            close(writing)
+            throw error
         }
-        for (name, value) in environment { variables.append(strdup("\(name)=\(value)")) }
-        variables.append(nil)
-        defer { for variable in variables { free(variable) } }
-        var pid: pid_t = 0
-        let code = posix_spawnp(&pid, program, &actions, &attributes, &argv, &variables)
-        close(writing)
-        guard code == 0 else { throw FileError("start", program, code) }
         let deadline = monotonicNanoseconds() + timeout.milliseconds * 1_000_000
         var output: [UInt8] = []
         var timedOut = false
@@ -100,7 +79,7 @@ package enum ChildProgram {
             }
         }
         return ProgramResult(
-            status: status & 0x7f == 0 ? status >> 8 & 0xff : 128 + (status & 0x7f),
+            status: exitStatus(ofWait: status),
             output: String(decoding: output, as: UTF8.self), timedOut: timedOut)
     }
 }

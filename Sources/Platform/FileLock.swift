@@ -7,7 +7,7 @@ package final class FileLock: Sendable {
     package let descriptor: Int32
 
     /// Nil where somebody else holds it after `patience` milliseconds. A child process that is just being started holds whatever
-    /// its parent holds until it runs its program, so a lock that was let go may look taken for a moment.
+    /// its parent holds until it runs its program, so the lock of a process that was killed may look taken for a moment.
     package init?(_ path: String, mode: mode_t = 0o600, patience: Int = 0) throws(FileError) {
         // Not yet a member: an initialiser that fails with all members set runs deinit, which would close it again, and by
         // then the number may be another file's.
@@ -31,5 +31,9 @@ package final class FileLock: Sendable {
         descriptor = file
     }
 
-    deinit { close(descriptor) }
+    deinit {
+        // Said and not only closed: a child that is just being started has the file too, until it runs its program.
+        flock(descriptor, LOCK_UN)
+        close(descriptor)
+    }
 }

@@ -139,6 +139,22 @@ package enum FileSystem {
         if Glibc.rename(from, to) != 0 { throw FileError("rename to \(to) the file", from) }
     }
 
+    /// Gives a file a name that must be free: an error of EEXIST where it is not, and both files stay as they are.
+    package static func renameToFree(_ from: String, to: String) throws(FileError) {
+        if link(from, to) == 0 {
+            try removeFile(from)
+            return
+        }
+        // File systems without hard links: looked at first, which leaves a moment between the two.
+        guard [EPERM, EOPNOTSUPP, ENOSYS, EMLINK].contains(errno) else {
+            throw FileError("link to \(to) the file", from)
+        }
+        guard try status(to, followLinks: false) == nil else {
+            throw FileError("rename to \(to) the file", from, EEXIST)
+        }
+        try rename(from, to: to)
+    }
+
     /// Bytes that an unprivileged process can still write on the file system that holds `path`.
     package static func freeBytes(_ path: String) throws(FileError) -> Int64 {
         var info = statvfs()

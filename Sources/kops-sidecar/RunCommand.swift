@@ -43,7 +43,7 @@ struct RunCommand: AsyncParsableCommand {
             options.listen = listen
         }
         do {
-            let service = try SidecarService(options) { config in
+            let service = try await SidecarService(options) { config in
                 let level = Logger.Level(rawValue: config.level == "warn" ? "warning" : config.level) ?? .info
                 let format = LineLogHandler.Format(rawValue: config.format) ?? .logfmt
                 return Logger(label: "kops-sidecar") { label in

@@ -16,13 +16,13 @@ import Testing
         var entries: [Entry]
     }
 
-    private func trail(_ directory: String) throws -> [Entries.Entry] {
-        let answer = try shell("\(binary) audit list --data-dir \(directory) -o json")
+    private func trail(_ directory: String) async throws -> [Entries.Entry] {
+        let answer = try await shell("\(binary) audit list --data-dir \(directory) -o json")
         #expect(answer.status == 0, "\(answer.output)")
         return try JSONDecoder().decode(Entries.self, from: Data(answer.output.utf8)).entries
     }
 
-    @Test func whatIsChangedByHandIsInTheTrailWithWhoDidItAndWhatCameOfIt() throws {
+    @Test func whatIsChangedByHandIsInTheTrailWithWhoDidItAndWhatCameOfIt() async throws {
         let directory = try scratch()
         defer { try? FileSystem.removeTree(directory) }
         let data = directory + "/data"
@@ -37,7 +37,7 @@ import Testing
                 cluster: {kubeconfig: \(directory)/absent}
                 """.utf8), to: directory + "/c.yml")
         let config = "--config \(directory)/c.yml"
-        #expect(try shell("\(binary) audit list --data-dir \(data)").status == 2)
+        #expect(try await shell("\(binary) audit list --data-dir \(data)").status == 2)
         try AtomicFile.write(Array("a 1 1600000000\n# EOF\n".utf8), to: directory + "/in.om")
         let user = "SUDO_USER=nobody"
         for (command, status): (String, Int32) in [
@@ -48,10 +48,10 @@ import Testing
             ("upgrade resume \(config)", 2), ("restore latest --data-dir \(directory)/etcd \(config)", 1),
             ("restore latest --dry-run --data-dir \(directory)/etcd \(config)", 1),
         ] {
-            let answer = try shell("env \(user) \(binary) \(command)")
+            let answer = try await shell("env \(user) \(binary) \(command)")
             #expect(answer.status == status, "\(command): \(answer.status) \(answer.output)")
         }
-        let entries = try trail(data)
+        let entries = try await trail(data)
         let told = entries.reversed().map { "\($0.action) \($0.result)" }
         #expect(
             told == [

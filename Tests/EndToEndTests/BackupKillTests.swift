@@ -21,9 +21,9 @@ import Testing
             ], log: directory + "/etcd.log")
         defer { etcd.stop(SIGKILL) }
         try await until("etcd serves") {
-            try shell("ETCDCTL_API=3 etcdctl --endpoints \(endpoint) endpoint health").status == 0
+            try await shell("ETCDCTL_API=3 etcdctl --endpoints \(endpoint) endpoint health").status == 0
         }
-        let fill = try shell(
+        let fill = try await shell(
             "for i in $(seq 1 10); do head -c 300000 /dev/urandom | base64 -w0 | ETCDCTL_API=3 etcdctl --endpoints \(endpoint) put k$i > /dev/null || exit 1; done"
         )
         #expect(fill.status == 0, "\(fill.output)")
@@ -43,26 +43,26 @@ import Testing
                 """.utf8), to: directory + "/config.yaml")
         let command = [binary, "backup", "now", "--config", directory + "/config.yaml"]
         let began = ContinuousClock.now
-        #expect(try Program(command, log: directory + "/first.log").wait() == 0)
+        #expect(try await Program(command, log: directory + "/first.log").wait() == 0)
         let whole = max(50, Int((ContinuousClock.now - began).milliseconds))
         for round in 0..<BackupKillTests.rounds {
-            _ = try shell("date +%N | ETCDCTL_API=3 etcdctl --endpoints \(endpoint) put k\(round % 10)")
+            _ = try await shell("date +%N | ETCDCTL_API=3 etcdctl --endpoints \(endpoint) put k\(round % 10)")
             let program = try Program(command, log: directory + "/run.log")
-            usleep(useconds_t(1000 * Int.random(in: 0...(whole + whole / 5))))
+            try await Task.sleep(for: .milliseconds(Int.random(in: 0...(whole + whole / 5))))
             program.stop(SIGKILL)
             for place in [backups, directory + "/two"] {
                 for name in try FileSystem.list(place) where !name.hasPrefix(".") && !name.hasSuffix(".part") {
                     let check = name.hasSuffix(".json") ? "python3 -m json.tool" : "gzip -t"
-                    let result = try shell("\(check) < \(place)/\(name) > /dev/null")
+                    let result = try await shell("\(check) < \(place)/\(name) > /dev/null")
                     #expect(result.status == 0, "\(place)/\(name) after kill \(round): \(result.output)")
                 }
             }
         }
         // And then it goes on, sweeping up what the dead ones left.
-        #expect(try Program(command, log: directory + "/last.log").wait() == 0)
+        #expect(try await Program(command, log: directory + "/last.log").wait() == 0)
         let left = try FileSystem.list(backups).filter { $0.hasSuffix(".part") }
         #expect(left.isEmpty, "\(left)")
-        let verify = try shell("\(binary) backup verify latest --config \(directory)/config.yaml")
+        let verify = try await shell("\(binary) backup verify latest --config \(directory)/config.yaml")
         #expect(verify.status == 0, "\(verify.output)")
     }
 }

@@ -47,10 +47,10 @@ private final class Scene {
     }
 
     /// Puts keys in transactions of a hundred.
-    func fill(_ keys: Int) throws {
+    func fill(_ keys: Int) async throws {
         for start in stride(from: 0, to: keys, by: 100) {
             let puts = (start..<start + 100).map { "put key-\($0) value-\($0)" }.joined(separator: "\\n")
-            let answer = try etcdctl("txn <<< $'\\n\(puts)\\n\\n'")
+            let answer = try await etcdctl("txn <<< $'\\n\(puts)\\n\\n'")
             guard answer.status == 0 else { throw TestProblem(answer.output) }
         }
     }
@@ -106,9 +106,9 @@ private final class Scene {
         """
     }
 
-    func etcdctl(_ arguments: String) throws -> (status: Int32, output: String) {
+    func etcdctl(_ arguments: String) async throws -> (status: Int32, output: String) {
         let pki = directory + "/etcd/pki"
-        return try shell(
+        return try await shell(
             "ETCDCTL_API=3 etcdctl --endpoints https://127.0.0.1:\(ports[1]) --cacert \(pki)/ca.crt --cert \(pki)/healthcheck-client.crt --key \(pki)/healthcheck-client.key \(arguments)"
         )
     }
@@ -132,9 +132,9 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
                   - {alert: TargetDown, expr: up == 0, for: 1s}
             """, "rules.yaml")
         try scene.startParts()
-        try await until("etcd serves") { try scene.etcdctl("endpoint health").status == 0 }
-        try scene.fill(10_000)
-        let before = try scene.etcdctl("get --prefix ''").output
+        try await until("etcd serves") { try await scene.etcdctl("endpoint health").status == 0 }
+        try await scene.fill(10_000)
+        let before = try await scene.etcdctl("get --prefix ''").output
         #expect(before.components(of: "value-") == 10_000)
         try await scene.startSidecar()
 
@@ -149,18 +149,18 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
         #expect(try await scene.get("/api/v1/alerts").body.contains("node is seen"))
         #expect(try await scene.get("/api/v2/alerts").body.contains("\"cluster\":\"e2e\""))
         if isInstalled("amtool") {
-            let answer = try shell("amtool --alertmanager.url=\(scene.url) alert query alertname=NodeSeen")
+            let answer = try await shell("amtool --alertmanager.url=\(scene.url) alert query alertname=NodeSeen")
             #expect(answer.status == 0 && answer.output.contains("NodeSeen"))
         }
 
         // Backed up by the scheduler's job, and whole.
-        let run = try shell("\(binary) jobs run backup --url \(scene.url)")
+        let run = try await shell("\(binary) jobs run backup --url \(scene.url)")
         #expect(run.status == 0, "\(run.output)")
-        let list = try shell("\(binary) backup list --config \(scene.config)")
+        let list = try await shell("\(binary) backup list --config \(scene.config)")
         #expect(list.output.contains("good"), "\(list.output)")
-        let verified = try shell("\(binary) backup verify --config \(scene.config)")
+        let verified = try await shell("\(binary) backup verify --config \(scene.config)")
         #expect(verified.status == 0 && verified.output.contains("whole"), "\(verified.output)")
-        let drilled = try shell("\(binary) backup drill --config \(scene.config)")
+        let drilled = try await shell("\(binary) backup drill --config \(scene.config)")
         #expect(drilled.status == 0 && drilled.output.contains("the hash of its keys agrees"), "\(drilled.output)")
         try await until("the backup's metric is stored") {
             try await scene.get("/api/v1/query?query=kops_backup_last_success_timestamp_seconds").body.contains("local")
@@ -198,21 +198,23 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
         #expect(scene.sidecar?.stop() == 0)
 
         // etcd is lost; a backup and the binary bring it back.
-        let living = try shell("\(binary) restore --config \(scene.config) --data-dir \(scene.directory)/etcd/data")
+        let living = try await shell(
+            "\(binary) restore --config \(scene.config) --data-dir \(scene.directory)/etcd/data")
         #expect(living.status == 3, "a living etcd must not be touched: \(living.output)")
         scene.programs[0].stop(SIGKILL)
         try FileSystem.removeTree(scene.directory + "/etcd/data")
-        let planned = try shell(
+        let planned = try await shell(
             "\(binary) restore --config \(scene.config) --data-dir \(scene.directory)/etcd/data --dry-run")
         #expect(planned.status == 0 && !FileSystem.exists(scene.directory + "/etcd/data"), "\(planned.output)")
-        let restored = try shell("\(binary) restore --config \(scene.config) --data-dir \(scene.directory)/etcd/data")
+        let restored = try await shell(
+            "\(binary) restore --config \(scene.config) --data-dir \(scene.directory)/etcd/data")
         #expect(restored.status == 0, "\(restored.output)")
         scene.programs[0] = try Program(
             [root + "/scripts/start-etcd", scene.directory + "/etcd", "\(scene.ports[1])", "\(scene.ports[2])"],
             log: scene.directory + "/etcd-2.log")
-        try await until("the restored etcd serves") { try scene.etcdctl("endpoint health").status == 0 }
-        #expect(try scene.etcdctl("get --prefix ''").output == before, "the same keys and values as before")
-        let status = try scene.etcdctl("endpoint status -w json").output
+        try await until("the restored etcd serves") { try await scene.etcdctl("endpoint health").status == 0 }
+        #expect(try await scene.etcdctl("get --prefix ''").output == before, "the same keys and values as before")
+        let status = try await scene.etcdctl("endpoint status -w json").output
         #expect(status.contains("\"revision\":1000000"), "the revision was bumped: \(status)")
     }
 
@@ -221,7 +223,7 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
         try scene.write(
             "global: {scrape_intervall: 5s}\nscrape_configs: [{job_name: a, static_config: []}]\n", "kops-sidecar.yaml")
         for command in ["run --config", "check config"] {
-            let answer = try shell("\(binary) \(command) \(scene.config)")
+            let answer = try await shell("\(binary) \(command) \(scene.config)")
             #expect(answer.status == 2)
             let lines = answer.output.split(separator: "\n")
             #expect(lines.count == 2, "\(answer.output)")
@@ -276,9 +278,30 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
         #expect(scene.sidecar?.stop() == 0)
     }
 
+    /// As `systemctl reload` right after a start: the signal must not end what does not serve yet.
+    @Test func aHangupBeforeItServesIsAReload() async throws {
+        let scene = try Scene()
+        try scene.write(
+            "http: {listen: \"127.0.0.1:\(scene.ports[0])\"}\nstorage: {path: \(scene.directory)/data}\n",
+            "kops-sidecar.yaml")
+        let sidecar = try Program([binary, "run", "--config", scene.config], log: scene.directory + "/sidecar.log")
+        while !FileSystem.exists(scene.directory + "/data") {
+            if let status = sidecar.exitStatus { throw TestProblem("it ended with \(status): \(sidecar.text)") }
+            try await Task.sleep(for: .milliseconds(1))
+        }
+        kill(sidecar.pid, SIGHUP)
+        try await until("it has loaded its configuration again") {
+            if let status = sidecar.exitStatus { throw TestProblem("it ended with \(status): \(sidecar.text)") }
+            return sidecar.text.contains("configuration loaded")
+        }
+        try await until("ready") { (try? await scene.get("/-/ready"))?.status == 200 }
+        #expect(sidecar.stop() == 0)
+    }
+
     @Test func listeningForEverybodyNeedsAuthenticationOrInsistence() async throws {
         let scene = try Scene()
-        let open = try shell("\(binary) run --data-dir \(scene.directory)/data --listen 0.0.0.0:\(scene.ports[0])")
+        let open = try await shell(
+            "\(binary) run --data-dir \(scene.directory)/data --listen 0.0.0.0:\(scene.ports[0])")
         #expect(open.status == 3 && open.output.contains("--insecure-listen"), "\(open.output)")
     }
 
@@ -288,7 +311,7 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
             "http: {listen: \"127.0.0.1:\(scene.ports[0])\"}\nstorage: {path: \(scene.directory)/data}\n",
             "kops-sidecar.yaml")
         try await scene.startSidecar()
-        let second = try shell(
+        let second = try await shell(
             "\(binary) run --data-dir \(scene.directory)/other --listen 127.0.0.1:\(scene.ports[0])")
         #expect(second.status == 1 && second.output.contains("taken"), "\(second.output)")
     }
@@ -299,7 +322,7 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
             "http: {listen: \"127.0.0.1:\(scene.ports[0])\"}\nstorage: {path: \(scene.directory)/data}\n",
             "kops-sidecar.yaml")
         try await scene.startSidecar()
-        let second = try shell(
+        let second = try await shell(
             "\(binary) run --data-dir \(scene.directory)/data --listen 127.0.0.1:\(scene.ports[1])")
         #expect(second.status == 1, "\(second.output)")
     }

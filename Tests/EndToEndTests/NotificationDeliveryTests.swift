@@ -310,7 +310,7 @@ struct NotificationDeliveryTests {
         .enabled(if: isInstalled("openssl"), "openssl must be installed: scripts/deps test"))
     func mailGoesOverStartTLSWithAPasswordAndNotWithout() async throws {
         let scene = try Receivers()
-        let made = try shell(
+        let made = try await shell(
             "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout \(scene.directory)/key.pem -out \(scene.directory)/cert.pem"
         )
         #expect(made.status == 0, "\(made.output)")

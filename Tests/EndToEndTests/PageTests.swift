@@ -35,8 +35,8 @@ import Testing
         return sidecar
     }
 
-    private func render(_ url: String, in directory: String) throws -> String {
-        let answer = try shell(
+    private func render(_ url: String, in directory: String) async throws -> String {
+        let answer = try await shell(
             "timeout 60 \(Self.browser) --headless --no-sandbox --disable-gpu --enable-logging=stderr "
                 + "--user-data-dir=\(directory)/browser --virtual-time-budget=8000 --dump-dom '\(url)'")
         guard answer.status == 0 else { throw TestProblem("the browser ended with \(answer.status): \(answer.output)") }
@@ -50,7 +50,7 @@ import Testing
         let port = try freePorts(1)[0]
         let sidecar = try await startSidecar(directory, port: port)
         defer { sidecar.stop() }
-        let overview = try render("http://127.0.0.1:\(port)/", in: directory)
+        let overview = try await render("http://127.0.0.1:\(port)/", in: directory)
         #expect(overview.contains("1 firing"))
         #expect(overview.contains("page-test"))
         #expect(overview.contains("1 of 1"))
@@ -61,7 +61,7 @@ import Testing
             ("backups", "no backups yet"),
             ("query?expr=sum(up)&range=0", "<td class=\"tight\">1</td>"),
         ] {
-            let page = try render("http://127.0.0.1:\(port)/#\(view)", in: directory)
+            let page = try await render("http://127.0.0.1:\(port)/#\(view)", in: directory)
             #expect(page.contains(shown), "\(view) lacks \(shown)")
             // A script that fails, or that the content policy stops, says so on the console.
             #expect(!page.contains("Uncaught"), "\(view): \(page)")

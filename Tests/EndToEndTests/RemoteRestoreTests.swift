@@ -6,7 +6,7 @@ private let canRestoreFarAway: Bool = {
     guard geteuid() == 0, isInstalled("etcd", "etcdctl", "unshare", "ssh", "ssh-keygen", "sha256sum"),
         FileSystem.exists("/usr/sbin/sshd")
     else { return false }
-    return (try? shell("unshare -m true").status) == 0
+    return (try? ChildProgram.run("unshare", ["-m", "true"]).status) == 0
 }()
 
 /// Three members restored by one command, over a real OpenSSH. The machines are this one: each server's sessions have a mount
@@ -34,8 +34,8 @@ struct RemoteRestoreTests {
             try? FileSystem.removeTree(directory)
         }
 
-        func run(_ command: String) throws -> String {
-            let result = try shell(command)
+        func run(_ command: String) async throws -> String {
+            let result = try await shell(command)
             guard result.status == 0 else { throw TestProblem("\(command): \(result.output)") }
             return result.output
         }
@@ -44,7 +44,7 @@ struct RemoteRestoreTests {
         func prepare(installed: Set<Int>) async throws {
             try FileSystem.makeDirectories(node)
             try FileSystem.makeDirectories("/run/sshd")
-            _ = try run(
+            _ = try await run(
                 "cd \(directory) && ssh-keygen -q -t ed25519 -N '' -f id && ssh-keygen -q -t ed25519 -N '' -f host")
             var known = ""
             for i in 2...3 {
@@ -70,7 +70,7 @@ struct RemoteRestoreTests {
                     ForceCommand \(enter)
                     """
                 try AtomicFile.write(Array(config.utf8), to: "\(directory)/sshd-n\(i)", mode: 0o600)
-                _ = try run("/usr/sbin/sshd -f \(directory)/sshd-n\(i) -E \(directory)/sshd-n\(i).log")
+                _ = try await run("/usr/sbin/sshd -f \(directory)/sshd-n\(i) -E \(directory)/sshd-n\(i).log")
                 try await until("sshd is up") { FileSystem.exists("\(self.directory)/pid-n\(i)") }
                 if let pid = pid_t(try FileSystem.readText("\(directory)/pid-n\(i)").filter(\.isNumber)) {
                     servers.append(pid)
@@ -88,12 +88,12 @@ struct RemoteRestoreTests {
                     peer, "--initial-cluster", "default=\(peer)",
                 ], log: directory + "/source.log")
             try await until("etcd serves") {
-                try shell("ETCDCTL_API=3 etcdctl --endpoints \(endpoint) endpoint health").status == 0
+                try await shell("ETCDCTL_API=3 etcdctl --endpoints \(endpoint) endpoint health").status == 0
             }
-            _ = try run(
+            _ = try await run(
                 "for i in $(seq 20); do ETCDCTL_API=3 etcdctl --endpoints \(endpoint) put /k/$i value-$i > /dev/null || exit 1; done"
             )
-            _ = try run("\(binary) backup key \(directory)/backup.key")
+            _ = try await run("\(binary) backup key \(directory)/backup.key")
             let key = try FileSystem.readText(directory + "/backup.key")
             secret = String(try #require(key.split(separator: "\n").last { $0.hasPrefix("kops-secret-key-") }))
             let config = """
@@ -106,7 +106,7 @@ struct RemoteRestoreTests {
                   destinations: [{name: local, path: \(directory)/backups}]
                 """
             try AtomicFile.write(Array(config.utf8), to: directory + "/config.yaml")
-            _ = try run("\(binary) backup now --config \(directory)/config.yaml")
+            _ = try await run("\(binary) backup now --config \(directory)/config.yaml")
             etcd.stop(SIGKILL)
         }
 
@@ -137,13 +137,14 @@ struct RemoteRestoreTests {
             }
             let all = clients.joined(separator: ",")
             try await until("three members serve") {
-                try shell("ETCDCTL_API=3 etcdctl --endpoints \(all) endpoint health").status == 0
+                try await shell("ETCDCTL_API=3 etcdctl --endpoints \(all) endpoint health").status == 0
             }
             for client in clients {
-                let keys = try run("ETCDCTL_API=3 etcdctl --endpoints \(client) get --prefix /k/ --print-value-only")
+                let keys = try await run(
+                    "ETCDCTL_API=3 etcdctl --endpoints \(client) get --prefix /k/ --print-value-only")
                 #expect(keys.split(separator: "\n").count == 20)
             }
-            let list = try run("ETCDCTL_API=3 etcdctl --endpoints \(clients[0]) member list")
+            let list = try await run("ETCDCTL_API=3 etcdctl --endpoints \(clients[0]) member list")
             #expect(list.split(separator: "\n").count == 3)
         }
     }
@@ -152,7 +153,7 @@ struct RemoteRestoreTests {
         let scene = try Scene()
         try await scene.prepare(installed: [3])
         // One that cannot be reached: nothing is touched anywhere.
-        let wrong = try shell(
+        let wrong = try await shell(
             scene.command.replacingPort(scene.ports[6], by: scene.ports[9]) + " > \(scene.directory)/out 2>&1")
         #expect(wrong.status == 1)
         let said = try FileSystem.readText(scene.directory + "/out")
@@ -162,7 +163,7 @@ struct RemoteRestoreTests {
             #expect(try FileSystem.list(scene.host(i)).allSatisfy { $0.hasSuffix(".lock") })
         }
 
-        let output = try scene.run(scene.command + " 2>&1")
+        let output = try await scene.run(scene.command + " 2>&1")
         for line in ["n2: copying the program", "n2: ready", "n3: ready"] {
             #expect(output.contains(line), "\(output)")
         }
@@ -171,7 +172,7 @@ struct RemoteRestoreTests {
         #expect(output.contains("note: n2 (127.0.0.1) is restored too"), "\(output)")
         for i in 2...3 {
             // Neither the key nor what was copied stays there.
-            #expect(try shell("grep -rlF \(scene.secret) \(scene.host(i))").status == 1)
+            #expect(try await shell("grep -rlF \(scene.secret) \(scene.host(i))").status == 1)
             let left = try FileSystem.list(scene.host(i))
             #expect(!left.contains { $0.hasPrefix(".kops-restore-from-") }, "\(left)")
         }
@@ -190,11 +191,13 @@ struct RemoteRestoreTests {
                 + "--key-file \(scene.directory)/backup.key"
             let program = try Program(
                 ["/bin/bash", "-c", "exec " + (FileSystem.exists(journal) ? resume : scene.command)], log: log)
-            while program.exitStatus == nil, !program.text.contains(mark) { usleep(2000) }
+            while program.exitStatus == nil, !program.text.contains(mark) {
+                try await Task.sleep(for: .milliseconds(2))
+            }
             program.stop(SIGKILL)
             if program.exitStatus == 0 { break }
         }
-        let last = try shell(
+        let last = try await shell(
             "\(binary) restore --resume --data-dir \(scene.node)/etcd --from \(scene.directory)/backups "
                 + "--key-file \(scene.directory)/backup.key")
         // The last kill may have come too late.

@@ -6,7 +6,7 @@ import Testing
 @Suite struct RuleToolTests {
     private static let folder = root + "/Tests/EndToEndTests"
 
-    @Test func ruleFilesGetPromtoolsVerdict() throws {
+    @Test func ruleFilesGetPromtoolsVerdict() async throws {
         let directory = try scratch()
         defer { try? FileSystem.removeTree(directory) }
         var cases: [(name: String, verdict: String, text: String)] = []
@@ -23,20 +23,20 @@ import Testing
         func files(_ verdicts: String...) -> String {
             cases.filter { verdicts.contains($0.verdict) }.map { "\(directory)/\($0.name).yaml" }.joined(separator: " ")
         }
-        func statuses(_ program: String, _ files: String) throws -> [Substring] {
-            try shell("for f in \(files); do \(program) check rules $f > /dev/null 2>&1; echo $? $f; done").output
+        func statuses(_ program: String, _ files: String) async throws -> [Substring] {
+            try await shell("for f in \(files); do \(program) check rules $f > /dev/null 2>&1; echo $? $f; done").output
                 .split(separator: "\n")
         }
-        let good = try shell("\(binary) check rules \(files("good", "newer"))")
+        let good = try await shell("\(binary) check rules \(files("good", "newer"))")
         #expect(good.status == 0, "\(good.output)")
-        for line in try statuses(binary, files("bad")) { #expect(line.hasPrefix("1 "), "\(line)") }
+        for line in try await statuses(binary, files("bad")) { #expect(line.hasPrefix("1 "), "\(line)") }
         guard isInstalled("promtool") else { return }
         for (program, verdict, status) in [("promtool", "good", "0 "), ("promtool", "bad", "1 ")] {
-            for line in try statuses(program, files(verdict)) { #expect(line.hasPrefix(status), "\(line)") }
+            for line in try await statuses(program, files(verdict)) { #expect(line.hasPrefix(status), "\(line)") }
         }
     }
 
-    @Test func everyProblemOfARuleFileIsPrinted() throws {
+    @Test func everyProblemOfARuleFileIsPrinted() async throws {
         let directory = try scratch()
         defer { try? FileSystem.removeTree(directory) }
         let text = """
@@ -48,14 +48,14 @@ import Testing
               - name: a
             """
         try AtomicFile.write(Array(text.utf8), to: directory + "/bad.yaml")
-        let answer = try shell("\(binary) check rules \(directory)/bad.yaml")
+        let answer = try await shell("\(binary) check rules \(directory)/bad.yaml")
         #expect(answer.status == 1)
         for part in ["a-b", "unclosed left parenthesis", "did you mean for?", "undefined variable \"$nope\"", "twice"] {
             #expect(answer.output.contains(part), "\(part) in \(answer.output)")
         }
     }
 
-    @Test func ruleTestsGetPromtoolsVerdict() throws {
+    @Test func ruleTestsGetPromtoolsVerdict() async throws {
         let cases = FileSystem.glob(Self.folder + "/rule-cases/*.yaml")
             .filter { FileSystem.name(of: $0).hasPrefix("good-") || FileSystem.name(of: $0).hasPrefix("bad-") }
         #expect(cases.count > 50)
@@ -63,9 +63,10 @@ import Testing
         let good = cases.filter { FileSystem.name(of: $0).hasPrefix("good-") }
         let bad = cases.filter { FileSystem.name(of: $0).hasPrefix("bad-") }
         for program in [binary] + (isInstalled("promtool") ? ["promtool"] : []) {
-            let passed = try shell("cd \(Self.folder)/rule-cases; \(program) test rules \(good.joined(separator: " "))")
+            let passed = try await shell(
+                "cd \(Self.folder)/rule-cases; \(program) test rules \(good.joined(separator: " "))")
             #expect(passed.status == 0, "\(program): \(passed.output)")
-            let failed = try shell(
+            let failed = try await shell(
                 "cd \(Self.folder)/rule-cases; for f in \(bad.joined(separator: " ")); do \(program) test rules $f > /dev/null 2>&1; echo $? $f; done"
             )
             for line in failed.output.split(separator: "\n") { #expect(line.hasPrefix("1 "), "\(program): \(line)") }

@@ -11,7 +11,7 @@ private final class SecuredSidecar {
     init(web: String) throws {
         directory = try scratch()
         port = try freePorts(1)[0]
-        let made = try shell("\(root)/scripts/make-pki \(directory)/pki")
+        let made = try ChildProgram.run(root + "/scripts/make-pki", [directory + "/pki"])
         guard made.status == 0 else { throw TestProblem(made.output) }
         try write(web, "web.yaml")
         try write(
@@ -43,12 +43,12 @@ private final class SecuredSidecar {
     }
 
     /// curl's output and status; `arguments` come before the URL.
-    func curl(_ arguments: String, _ path: String = "/-/ready") throws -> (status: Int32, output: String) {
-        try shell("cd \(directory)/pki && curl -sS --max-time 20 \(arguments) '\(url)\(path)'")
+    func curl(_ arguments: String, _ path: String = "/-/ready") async throws -> (status: Int32, output: String) {
+        try await shell("cd \(directory)/pki && curl -sS --max-time 20 \(arguments) '\(url)\(path)'")
     }
 
-    func command(_ arguments: String) throws -> (status: Int32, output: String) {
-        try shell("cd \(directory)/pki && \(binary) \(arguments)")
+    func command(_ arguments: String) async throws -> (status: Int32, output: String) {
+        try await shell("cd \(directory)/pki && \(binary) \(arguments)")
     }
 }
 
@@ -66,27 +66,29 @@ struct ServerTLSTests {
                 """)
         try await sidecar.start()
         let known = "--cacert ca.crt -u ada:geheim"
-        let ready = try sidecar.curl("\(known) -D -")
+        let ready = try await sidecar.curl("\(known) -D -")
         #expect(ready.status == 0 && ready.output.contains("kops-sidecar is ready."), "\(ready.output)")
         #expect(ready.output.contains("Strict-Transport-Security: max-age=60"))
-        #expect(try sidecar.curl("--cacert ca.crt -o /dev/null -w '%{http_code}'").output == "401")
-        #expect(try sidecar.curl("-u ada:geheim").status == 60, "curl must not trust it by itself")
-        #expect(try sidecar.curl("\(known) --tls-max 1.2").status != 0, "TLS 1.2 is below min_version")
-        #expect(try shell("curl -sS http://127.0.0.1:\(sidecar.port)/-/ready").status != 0, "nothing goes in the clear")
+        #expect(try await sidecar.curl("--cacert ca.crt -o /dev/null -w '%{http_code}'").output == "401")
+        #expect(try await sidecar.curl("-u ada:geheim").status == 60, "curl must not trust it by itself")
+        #expect(try await sidecar.curl("\(known) --tls-max 1.2").status != 0, "TLS 1.2 is below min_version")
+        #expect(
+            try await shell("curl -sS http://127.0.0.1:\(sidecar.port)/-/ready").status != 0,
+            "nothing goes in the clear")
         // A body of many TLS records, both ways.
         let labels = (0..<2000).map { "match[]=up\($0)" }.joined(separator: "&")
-        let posted = try shell(
+        let posted = try await shell(
             "cd \(sidecar.directory)/pki && printf '%s' '\(labels)' | curl -sS \(known) --data-binary @- "
                 + "--compressed \(sidecar.url)/api/v1/series")
         #expect(posted.output.contains(#"{"status":"success""#), "\(posted.output.prefix(300))")
 
         try sidecar.write("ada:geheim\n", "password")
-        let listed = try sidecar.command(
+        let listed = try await sidecar.command(
             "alerts --url \(sidecar.url) --ca-file ca.crt --credentials-file ../password --output json")
         #expect(listed.status == 0, "\(listed.output)")
-        let untrusting = try sidecar.command("alerts --url \(sidecar.url) --credentials-file ../password")
+        let untrusting = try await sidecar.command("alerts --url \(sidecar.url) --credentials-file ../password")
         #expect(untrusting.status == 1 && untrusting.output.contains("certificate"), "\(untrusting.output)")
-        let nobody = try sidecar.command("alerts --url \(sidecar.url) --ca-file ca.crt")
+        let nobody = try await sidecar.command("alerts --url \(sidecar.url) --ca-file ca.crt")
         #expect(nobody.status == 1 && nobody.output.contains("401"), "\(nobody.output)")
     }
 
@@ -100,46 +102,46 @@ struct ServerTLSTests {
         let sidecar = try SecuredSidecar(web: web(verified))
         // Certificates are authentication enough to listen wider: checked by the start alone.
         try await sidecar.start()
-        #expect(try sidecar.curl("--cacert ca.crt").status != 0)
-        #expect(try sidecar.curl("--cacert ca.crt \(client)").output == "kops-sidecar is ready.\n")
-        let listed = try sidecar.command(
+        #expect(try await sidecar.curl("--cacert ca.crt").status != 0)
+        #expect(try await sidecar.curl("--cacert ca.crt \(client)").output == "kops-sidecar is ready.\n")
+        let listed = try await sidecar.command(
             "alerts --url \(sidecar.url) --ca-file ca.crt --client-cert-file healthcheck-client.crt "
                 + "--client-key-file healthcheck-client.key")
         #expect(listed.status == 0, "\(listed.output)")
-        let half = try sidecar.command("alerts --url \(sidecar.url) --client-cert-file healthcheck-client.crt")
+        let half = try await sidecar.command("alerts --url \(sidecar.url) --client-cert-file healthcheck-client.crt")
         #expect(half.status == 2 && half.output.contains("--client-key-file"), "\(half.output)")
 
         // A certificate that somebody else signed is not one.
-        let strangers = try shell("\(root)/scripts/make-pki \(sidecar.directory)/strangers")
+        let strangers = try await shell("\(root)/scripts/make-pki \(sidecar.directory)/strangers")
         #expect(strangers.status == 0)
         let foreign = "--cert ../strangers/healthcheck-client.crt --key ../strangers/healthcheck-client.key"
-        #expect(try sidecar.curl("--cacert ca.crt \(foreign)").status != 0)
+        #expect(try await sidecar.curl("--cacert ca.crt \(foreign)").status != 0)
 
         // Names: those of make-pki's client certificate are localhost and loopback addresses.
         try sidecar.write(web(verified + ", client_allowed_sans: [ops.example.org]"), "web.yaml")
-        try await until("the names are asked for") { try sidecar.curl("--cacert ca.crt \(client)").status != 0 }
+        try await until("the names are asked for") { try await sidecar.curl("--cacert ca.crt \(client)").status != 0 }
         try sidecar.write(web(verified + ", client_allowed_sans: [ops.example.org, 127.0.0.1]"), "web.yaml")
-        try await until("one of them is enough") { try sidecar.curl("--cacert ca.crt \(client)").status == 0 }
+        try await until("one of them is enough") { try await sidecar.curl("--cacert ca.crt \(client)").status == 0 }
 
         // Any certificate at all, none, or one that is verified if it is shown.
         try sidecar.write(web("client_auth_type: RequireAnyClientCert"), "web.yaml")
-        try await until("any is enough") { try sidecar.curl("--cacert ca.crt \(foreign)").status == 0 }
-        #expect(try sidecar.curl("--cacert ca.crt").status != 0)
+        try await until("any is enough") { try await sidecar.curl("--cacert ca.crt \(foreign)").status == 0 }
+        #expect(try await sidecar.curl("--cacert ca.crt").status != 0)
         try sidecar.write(web("client_auth_type: VerifyClientCertIfGiven, client_ca_file: pki/ca.crt"), "web.yaml")
-        try await until("none is enough") { try sidecar.curl("--cacert ca.crt").status == 0 }
-        #expect(try sidecar.curl("--cacert ca.crt \(foreign)").status != 0)
+        try await until("none is enough") { try await sidecar.curl("--cacert ca.crt").status == 0 }
+        #expect(try await sidecar.curl("--cacert ca.crt \(foreign)").status != 0)
 
         // A renewed certificate is served without a restart; one that does not fit its key is not taken.
         let before = try ServedCertificate.read(host: "127.0.0.1", port: UInt16(sidecar.port)).serial
         let pki = sidecar.directory + "/pki"
-        let renewed = try shell(
+        let renewed = try await shell(
             "cd \(pki) && cp server.crt old.crt && rm server.crt server.key && \(root)/scripts/make-pki \(pki)")
         #expect(renewed.status == 0, "\(renewed.output)")
         try await until("the new one is served") {
             try ServedCertificate.read(host: "127.0.0.1", port: UInt16(sidecar.port)).serial != before
         }
         let now = try ServedCertificate.read(host: "127.0.0.1", port: UInt16(sidecar.port)).serial
-        #expect(try shell("cd \(pki) && cp old.crt server.crt").status == 0)
+        #expect(try await shell("cd \(pki) && cp old.crt server.crt").status == 0)
         try await until("the log tells") {
             sidecar.program?.text.contains("server.key is not the private key of the certificate in") == true
         }
@@ -147,7 +149,7 @@ struct ServerTLSTests {
         // Nor is TLS turned off while it runs.
         try sidecar.write("basic_auth_users: {}\n", "web.yaml")
         try await until("the log tells that too") { sidecar.program?.text.contains("restart the service") == true }
-        #expect(try sidecar.curl("--cacert old.crt -k").status == 0)
+        #expect(try await sidecar.curl("--cacert old.crt -k").status == 0)
     }
 
     @Test func whatCannotWorkIsOneClearLine() async throws {
@@ -168,11 +170,12 @@ struct ServerTLSTests {
             ("{\(files), keyfile: a}", "did you mean key_file?"),
         ] {
             try sidecar.write("tls_server_config: \(web)\n", "web.yaml")
-            let checked = try shell("\(binary) check config \(sidecar.config)")
+            let checked = try await shell("\(binary) check config \(sidecar.config)")
             #expect(checked.status == 2 && checked.output.contains(line), "\(web): \(checked.output)")
             #expect(checked.output.split(separator: "\n").count == 1, "\(web): \(checked.output)")
         }
         try sidecar.write("http_server_config: {headers: {Server: x}}\n", "web.yaml")
-        #expect(try shell("\(binary) check config \(sidecar.config)").output.contains("headers.Server cannot be set"))
+        #expect(
+            try await shell("\(binary) check config \(sidecar.config)").output.contains("headers.Server cannot be set"))
     }
 }

@@ -20,6 +20,24 @@ import Testing
         #expect(try FileLock(path) != nil)
     }
 
+    /// A child that is just being started has it too, until it runs its program.
+    @Test func whatWasLetGoIsFreeWhateverChildrenHaveOfIt() throws {
+        let directory = try scratch()
+        defer { try? FileSystem.removeTree(directory) }
+        let path = directory + "/lock"
+        var held = try FileLock(path)
+        var start = ProgramStart(["sleep", "300"])
+        start.inherit = held?.descriptor
+        let child = try start.start()
+        defer {
+            kill(child, SIGKILL)
+            waitpid(child, nil, 0)
+        }
+        #expect(try FileLock(path) == nil)
+        held = nil
+        #expect(try FileLock(path) != nil)
+    }
+
     /// A refused lock closes its descriptor once: closed twice, it would take away a file that another thread opens meanwhile.
     @Test func aRefusalLeavesTheFilesOfOthersAlone() async throws {
         let directory = try scratch()

@@ -9,7 +9,7 @@ private final class OneAnswer: Sendable {
     private let fd: Int32
 
     init(_ answer: [UInt8], thenHang: Bool = false, address host: UInt32 = 0x7f00_0001) {
-        fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
         address.sin_addr.s_addr = in_addr_t(host).bigEndian

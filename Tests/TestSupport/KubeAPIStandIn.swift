@@ -16,32 +16,21 @@ package final class KubeAPIStandIn: Sendable {
     /// `arguments` as the script takes them, such as `["--kubernetes", "1.20"]`.
     package init(_ arguments: [String] = []) throws {
         let script = FileSystem.resolve("kube_api_standin.py", in: FileSystem.parent(of: #filePath))
-        var toChild: [Int32] = [0, 0]
-        var fromChild: [Int32] = [0, 0]
-        guard pipe(&toChild) == 0, pipe(&fromChild) == 0 else {
-            throw TestFailure("no pipe: \(systemMessage(errno))")
-        }
-        // Not inherited by other children: the script ends when the last holder of its input does.
-        for fd in toChild + fromChild { _ = fcntl(fd, F_SETFD, FD_CLOEXEC) }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_adddup2(&actions, toChild[0], 0)
-        posix_spawn_file_actions_adddup2(&actions, fromChild[1], 1)
-        var argv: [UnsafeMutablePointer<CChar>?] =
-            (["/usr/bin/python3", script] + arguments).map { strdup($0) } + [nil]
-        defer { for argument in argv { free(argument) } }
-        var child: pid_t = 0
-        let code = posix_spawn(&child, "/usr/bin/python3", &actions, nil, &argv, environ)
-        close(toChild[0])
-        close(fromChild[1])
-        defer { close(fromChild[0]) }
-        guard code == 0 else { throw TestFailure("python3: \(systemMessage(code))") }
+        let (toChild, fromChild) = (try makePipe(), try makePipe())
+        // The script ends when the last holder of its input does.
+        var start = ProgramStart(["/usr/bin/python3", script] + arguments)
+        start.input = toChild.reading
+        start.output = .descriptor(fromChild.writing)
+        start.errors = .descriptor(2)
+        let child = try start.start()
+        close(toChild.reading)
+        close(fromChild.writing)
+        defer { close(fromChild.reading) }
         pid = child
-        input = toChild[1]
+        input = toChild.writing
         var line: [UInt8] = []
         var byte: UInt8 = 0
-        while read(fromChild[0], &byte, 1) == 1, byte != 10 { line.append(byte) }
+        while read(fromChild.reading, &byte, 1) == 1, byte != 10 { line.append(byte) }
         let words = String(decoding: line, as: UTF8.self).split(separator: " ")
         guard words.count == 2, words[0] == "listening", let port = Int(words[1]) else {
             close(input)

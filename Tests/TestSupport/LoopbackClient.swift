@@ -6,7 +6,7 @@ package final class LoopbackClient: Sendable {
     private let fd: Int32
 
     package init(_ port: Int, receiveBuffer: Int32 = 0) throws {
-        fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         var size = receiveBuffer
         if size > 0 { setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, 4) }
         var limit = timeval(tv_sec: 120, tv_usec: 0)

@@ -16,4 +16,6 @@ void kops_keep_heaps(void);
 void kops_trim_heaps(void);
 // pipe2(2) with both ends closed in programs that are started; 0, or -1 with errno set.
 int kops_pipe(int ends[2]);
+// A program started with these actions (a posix_spawn_file_actions_t) has no descriptor from `first` on; 0, or an error number.
+int kops_spawn_closes_from(void *actions, int first);
 #endif

@@ -70,8 +70,8 @@ package struct Drill: Sendable {
         try FileSystem.makeDirectories(workDirectory)
         let directory = try FileSystem.makeTemporaryDirectory(workDirectory + "/.kops-drill-")
         defer { try? FileSystem.removeTree(directory) }
-        let client = try freePort()
-        let peer = try freePort()
+        let client = try LoopbackPorts.free()
+        let peer = try LoopbackPorts.free()
         var options = RestoreOptions()
         options.source = source
         options.from = from
@@ -130,7 +130,7 @@ package struct Drill: Sendable {
     /// The program's version where it is of an earlier minor version than that of the backup's etcd.
     private func olderProgram(than version: String?) async -> String? {
         let program = etcdProgram
-        let answer = try? await cancellable { _ in try ChildProcess.output([program, "--version"]).text }
+        let answer = try? await cancellable { _ in try ChildProgram.run(program, ["--version"]).output }
         guard let own = answer?.split(separator: "\n").first(where: { $0.hasPrefix("etcd Version: ") })?.dropFirst(14),
             let version
         else { return nil }
@@ -238,24 +238,6 @@ package struct Drill: Sendable {
                 .damaged, "etcd's hash of the restored keys is \(hex8(found)), the backup's \(hex8(wanted))")
         }
     }
-
-    /// A port that nobody has now.
-    private func freePort() throws -> UInt16 {
-        let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        guard fd >= 0 else { throw FileError("make", "a socket") }
-        defer { close(fd) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let bound = withUnsafeMutablePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
-                bind(fd, pointer, length) == 0 && getsockname(fd, pointer, &length) == 0
-            }
-        }
-        guard bound else { throw FileError("bind", "127.0.0.1") }
-        return UInt16(bigEndian: address.sin_port)
-    }
 }
 
 /// An etcd of one's own, found by PATH; its log is a file in its directory. For one task.
@@ -279,30 +261,23 @@ private final class EtcdProcess {
             "http://127.0.0.1:\(client)",
             "--listen-peer-urls", "http://127.0.0.1:\(peer)", "--log-level", "warn",
         ]
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_addopen(&actions, 1, log, O_WRONLY | O_CREAT | O_APPEND, 0o600)
-        posix_spawn_file_actions_adddup2(&actions, 1, 2)
-        var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
-        defer { for argument in argv { free(argument) } }
-        var pid: pid_t = 0
-        let code = posix_spawnp(&pid, program, &actions, nil, &argv, environ)
-        guard code == 0 else {
+        var start = ProgramStart(arguments)
+        start.output = .file(log, mode: 0o600)
+        do {
+            pid = try start.start()
+        } catch {
             throw BackupError(
                 .invalid,
-                "\(program) cannot be started (\(String(cString: strerror(code)))): a drill needs the etcd program; install it, or name it"
+                "\(program) cannot be started (\(systemMessage(error.code))): a drill needs the etcd program; install it, or name it"
             )
         }
-        self.pid = pid
     }
 
     var exitStatus: Int32? {
         if let status { return status }
         var code: Int32 = 0
         guard waitpid(pid, &code, WNOHANG) == pid else { return nil }
-        status = code & 0x7f == 0 ? code >> 8 & 0xff : 128 + (code & 0x7f)
+        status = Platform.exitStatus(ofWait: code)
         return status
     }
 

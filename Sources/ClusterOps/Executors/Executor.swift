@@ -10,6 +10,8 @@ package struct HostCommand: Sendable, Hashable {
     /// Runs alone: whoever holds the machine's lock goes first. For what changes the machine, so that a step done again
     /// after a kill never meets the one before.
     package var isExclusive = false
+    /// Where that lock lies on the machine.
+    var lockFile = HostCommand.lockFile
     /// A file on the machine that takes the output before it is handed on, so that the program outlives a lost connection.
     package var logFile: String?
     package var input: [UInt8] = []
@@ -136,7 +138,7 @@ package func quoteForShell(_ text: String) -> String {
 }
 
 extension HostCommand {
-    /// Where the lock of `isExclusive` lies on the machine.
+    /// One for all of a machine's sidecars and commands.
     static let lockFile = "/run/lock/kops-sidecar.lock"
 
     /// Takes its arguments' turn: a token, the lock, how long to wait for it, then the program. Whoever comes later wants the
@@ -164,7 +166,7 @@ extension HostCommand {
         out = ["timeout", "-k", "10", String(seconds)] + out
         if isExclusive {
             let token = String(UInt64.random(in: 0...UInt64.max), radix: 16)
-            out = ["sh", "-c", Self.takingTurns, "sh", token, Self.lockFile, String(seconds)] + out
+            out = ["sh", "-c", Self.takingTurns, "sh", token, lockFile, String(seconds)] + out
         }
         return out
     }

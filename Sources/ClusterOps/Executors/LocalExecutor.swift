@@ -42,7 +42,7 @@ func checked(_ result: CommandResult, _ command: HostCommand, host: String) thro
     if command.isExclusive, result.status == 75, result.output.isEmpty {
         throw ExecutorError(
             .timeout, host: host,
-            "another command of kops-sidecar holds \(HostCommand.lockFile) for more than \(command.timeout / 1000) s")
+            "another command of kops-sidecar holds \(command.lockFile) for more than \(command.timeout / 1000) s")
     }
     if command.isExclusive, result.status == 76, result.output.isEmpty {
         throw ExecutorError(

@@ -1,42 +1,4 @@
-import Glibc
 import Platform
-
-/// Programs of the system.
-enum ChildProcess {
-    /// Runs a program without input and output to its end; its exit status, or 128 and the signal. Found by PATH.
-    static func run(_ arguments: [String]) throws -> Int32 { try output(arguments).status }
-
-    /// Exit status, and the first MiB of standard output.
-    static func output(_ arguments: [String]) throws -> (status: Int32, text: String) {
-        var ends: [Int32] = [0, 0]
-        guard pipe(&ends) == 0 else { throw FileError("make", "a pipe") }
-        for fd in ends { _ = fcntl(fd, F_SETFD, FD_CLOEXEC) }
-        defer { close(ends[0]) }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_adddup2(&actions, ends[1], 1)
-        posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
-        var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
-        defer { for argument in argv { free(argument) } }
-        var pid: pid_t = 0
-        let code = posix_spawnp(&pid, arguments[0], &actions, nil, &argv, environ)
-        close(ends[1])
-        guard code == 0 else { throw FileError("start", arguments[0], code) }
-        var text: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        while true {
-            let n = read(ends[0], &buffer, buffer.count)
-            if n < 0 && errno == EINTR { continue }
-            if n <= 0 { break }
-            if text.count < 1 << 20 { text += buffer[..<n] }
-        }
-        var status: Int32 = 0
-        while waitpid(pid, &status, 0) < 0 && errno == EINTR {}
-        return (status & 0x7f == 0 ? status >> 8 & 0xff : 128 + (status & 0x7f), String(decoding: text, as: UTF8.self))
-    }
-}
 
 /// What the restore's surroundings do for it; tests put their own there.
 package struct RestoreSurroundings: Sendable {
@@ -75,7 +37,7 @@ package struct RestoreSurroundings: Sendable {
     package static let system: RestoreSurroundings = {
         var surroundings = RestoreSurroundings {
             try await cancellable { _ in
-                let code = try ChildProcess.run(["systemctl", "restart", "kubelet"])
+                let code = try ChildProgram.run("systemctl", ["restart", "kubelet"]).status
                 guard code == 0 else {
                     throw BackupError(
                         .failed, "systemctl restart kubelet ended with status \(code): restart it by hand")
@@ -86,23 +48,26 @@ package struct RestoreSurroundings: Sendable {
             surroundings.interrupt = KillPoint.fromEnvironment()
         #endif
         surroundings.kubeletRuns = {
-            let code = try? await cancellable { _ in try ChildProcess.run(["systemctl", "is-active", "kubelet"]) }
+            let code = try? await cancellable { _ in
+                try ChildProgram.run("systemctl", ["is-active", "kubelet"]).status
+            }
             return code == 0
         }
         surroundings.stopContainers = { component in
             let done = try? await cancellable { _ in
-                let list = try ChildProcess.output(["crictl", "ps", "-q", "--name", "^\(component)$"])
-                let ids = list.text.split(whereSeparator: \.isWhitespace).map(String.init)
+                let list = try ChildProgram.run(
+                    "crictl", ["ps", "-q", "--name", "^\(component)$"], errors: .null)
+                let ids = list.output.split(whereSeparator: \.isWhitespace).map(String.init)
                 guard list.status == 0 else { return false }
-                return ids.isEmpty ? true : try ChildProcess.run(["crictl", "stop"] + ids) == 0
+                return ids.isEmpty ? true : try ChildProgram.run("crictl", ["stop"] + ids).status == 0
             }
             return done ?? false
         }
         surroundings.podIsGone = { component in
             let gone = try? await cancellable { _ in
-                let list = try ChildProcess.output(
-                    ["crictl", "pods", "-q", "--state", "ready", "--label", "component=\(component)"])
-                return list.status == 0 && list.text.allSatisfy(\.isWhitespace)
+                let list = try ChildProgram.run(
+                    "crictl", ["pods", "-q", "--state", "ready", "--label", "component=\(component)"], errors: .null)
+                return list.status == 0 && list.output.allSatisfy(\.isWhitespace)
             }
             return gone ?? false
         }

@@ -58,9 +58,23 @@ package final class JobRunner: Sendable {
     private struct Entry {
         var job: Job
         var timer: JobTimer
-        var task: Task<Void, Never>?
         /// A cluster's job that was due while another sidecar led: this one takes it where it becomes the leader soon.
         var waitingSince: Int64?
+    }
+
+    private struct Running {
+        let id: UInt64
+        let task: Task<JobRun?, Never>
+        /// What it did is done, and is being written down: who sees that may ask for the next run at once.
+        var isOver = false
+    }
+
+    private struct State {
+        var entries: [String: Entry] = [:]
+        /// By job; also of jobs that the configuration no longer has.
+        var running: [String: Running] = [:]
+        var begun: UInt64 = 0
+        var isEnding = false
     }
 
     /// How long after its time a cluster's job is taken over from a leader that has gone.
@@ -74,7 +88,7 @@ package final class JobRunner: Sendable {
     private let isLeader: @Sendable () -> Bool
     /// Told of each run that has ended.
     private let ended: @Sendable (JobRun) -> Void
-    private let state = Lock<[String: Entry]>([:])
+    private let state = Lock(State())
 
     /// Opens the journal of runs. Throws where the file cannot be used.
     package init(
@@ -97,7 +111,7 @@ package final class JobRunner: Sendable {
     /// Replaces all jobs; runs under way go on.
     package func apply(_ jobs: [Job]) {
         let now = clock.nowMilliseconds()
-        let isFirst = state.withLock { $0.isEmpty }
+        let isFirst = state.withLock { $0.entries.isEmpty }
         var entries: [String: Entry] = [:]
         for job in jobs {
             let last = try? journal.lastRun(job.name)
@@ -107,10 +121,7 @@ package final class JobRunner: Sendable {
             entries[job.name] = Entry(job: job, timer: timer)
             if let last { publish(job.name, last) }
         }
-        state.withLock { state in
-            for name in entries.keys { entries[name]?.task = state[name]?.task }
-            state = entries
-        }
+        state.withLock { $0.entries = entries }
     }
 
     /// Starts what is due until the task is cancelled, then waits for runs under way.
@@ -118,13 +129,16 @@ package final class JobRunner: Sendable {
         while !Task.isCancelled {
             let now = clock.nowMilliseconds()
             for job in due(now) where start(job, onDemand: false) == nil { skipped(job, "running") }
-            let soonest = state.withLock { $0.values.compactMap(\.timer.due).min() }
+            let soonest = state.withLock { $0.entries.values.compactMap(\.timer.due).min() }
             let wait = min(max((soonest ?? .max) - clock.nowMilliseconds(), 50), 1000)
             try? await Task.sleep(for: .milliseconds(wait))
         }
-        let running = state.withLock { $0.values.compactMap(\.task) }
+        let running = state.withLock { state in
+            state.isEnding = true
+            return state.running.values.map(\.task)
+        }
         for task in running { task.cancel() }
-        for task in running { await task.value }
+        for task in running { _ = await task.value }
     }
 
     /// What is to begin now. A cluster's job that is due elsewhere is remembered for a while.
@@ -133,8 +147,8 @@ package final class JobRunner: Sendable {
         var passed: [Job] = []
         let due = state.withLock { state -> [Job] in
             var due: [Job] = []
-            for name in state.keys.sorted() {
-                guard var entry = state[name] else { continue }
+            for name in state.entries.keys.sorted() {
+                guard var entry = state.entries[name] else { continue }
                 let isDue = entry.timer.isDue(now: now)
                 if entry.job.scope == .node || leads {
                     if isDue || entry.waitingSince != nil { due.append(entry.job) }
@@ -145,7 +159,7 @@ package final class JobRunner: Sendable {
                     entry.waitingSince = nil
                     passed.append(entry.job)
                 }
-                state[name] = entry
+                state.entries[name] = entry
             }
             return due
         }
@@ -163,23 +177,24 @@ package final class JobRunner: Sendable {
 
     /// Runs a job now and waits for its end. Throws where there is no such job or it is under way.
     package func trigger(_ name: String) async throws -> JobRun {
-        let job = state.withLock { $0[name].map { ($0.job, $0.task != nil) } }
+        let (known, job) = state.withLock { ($0.entries.keys.sorted(), $0.entries[name]?.job) }
         guard let job else {
-            let known = state.withLock { $0.keys.sorted().joined(separator: ", ") }
-            throw JobError("there is no job \"\(name)\"; there are: \(known)")
+            throw JobError("there is no job \"\(name)\"; there are: \(known.joined(separator: ", "))")
         }
-        if job.1 { throw JobError("job \(name) is running already") }
-        await start(job.0, onDemand: true)?.value
-        guard let run = try journal.lastRun(name) else { throw JobError("job \(name) left no record of its run") }
+        guard let task = start(job, onDemand: true) else {
+            throw JobError(
+                state.withLock { $0.isEnding } ? "the sidecar is ending" : "job \(name) is running already")
+        }
+        guard let run = await task.value else { throw JobError("job \(name) was ended before it began") }
         return run
     }
 
     package func list() -> [JobStatus] {
         state.withLock { state in
-            state.values.map { entry in
+            state.entries.values.map { entry in
                 JobStatus(
-                    name: entry.job.name, schedule: entry.job.schedule?.description ?? "", running: entry.task != nil,
-                    nextRun: entry.timer.due, lastRun: nil)
+                    name: entry.job.name, schedule: entry.job.schedule?.description ?? "",
+                    running: state.running[entry.job.name] != nil, nextRun: entry.timer.due, lastRun: nil)
             }
         }.map { status in
             var status = status
@@ -190,21 +205,28 @@ package final class JobRunner: Sendable {
 
     package func history(_ name: String?, limit: Int) throws -> [JobRun] { try journal.runs(name, limit: limit) }
 
-    @discardableResult
-    private func start(_ job: Job, onDemand: Bool) -> Task<Void, Never>? {
+    /// Nil where it is under way. A run that is only being written down is waited for.
+    private func start(_ job: Job, onDemand: Bool) -> Task<JobRun?, Never>? {
         state.withLock { state in
-            guard state[job.name] != nil, state[job.name]?.task == nil else { return nil }
+            let before = state.running[job.name]
+            guard !state.isEnding, state.entries[job.name] != nil, before?.isOver ?? true else { return nil }
+            state.begun += 1
+            let id = state.begun
             let task = Task { [self] in
-                await execute(job, onDemand: onDemand)
-                self.state.withLock { $0[job.name]?.task = nil }
+                _ = await before?.task.value
+                let run = await execute(job, onDemand: onDemand)
+                self.state.withLock { if $0.running[job.name]?.id == id { $0.running[job.name] = nil } }
+                return run
             }
-            state[job.name]?.task = task
+            state.running[job.name] = Running(id: id, task: task)
             return task
         }
     }
 
-    private func execute(_ job: Job, onDemand: Bool) async {
+    /// The last attempt; nil where it was cancelled before there was one.
+    private func execute(_ job: Job, onDemand: Bool) async -> JobRun? {
         var attempt = 0
+        var last: JobRun?
         while !Task.isCancelled {
             let lines = Lock<(kept: [String], bytes: Int)>(([], 0))
             let started = clock.nowMilliseconds()
@@ -228,6 +250,9 @@ package final class JobRunner: Sendable {
             let run = JobRun(
                 job: job.name, startedAt: started, endedAt: clock.nowMilliseconds(), result: result, message: message,
                 log: lines.withLock { $0.kept }, onDemand: onDemand, attempt: attempt)
+            last = run
+            let isOver = result == .success || attempt >= job.retries || Task.isCancelled
+            if isOver { state.withLock { $0.running[job.name]?.isOver = true } }
             if let id { try? journal.end(id, run) }
             ended(run)
             publish(job.name, run)
@@ -237,13 +262,14 @@ package final class JobRunner: Sendable {
             ).add()
             if result == .success {
                 log.info("job done", metadata: ["job": "\(job.name)", "result": "\(message)"])
-                return
+                return run
             }
             log.error("job failed", metadata: ["job": "\(job.name)", "error": "\(message)"])
-            if attempt >= job.retries { return }
+            if isOver { return run }
             try? await Task.sleep(for: .milliseconds(job.retryDelay << Int64(min(attempt, 6))))
             attempt += 1
         }
+        return last
     }
 
     /// Runs the job within its timeout.

@@ -35,7 +35,7 @@ func addressProblem(_ http: HTTPConfig) -> String? {
     let code = getaddrinfo(http.host, String(http.port), &hints, &found)
     guard code == 0, let address = found else { return String(cString: gai_strerror(code)) }
     defer { freeaddrinfo(found) }
-    let fd = socket(address.pointee.ai_family, Int32(SOCK_STREAM.rawValue), 0)
+    let fd = socket(address.pointee.ai_family, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     guard fd >= 0 else { return nil }
     defer { close(fd) }
     var yes: Int32 = 1

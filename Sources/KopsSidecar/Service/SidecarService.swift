@@ -43,6 +43,7 @@ package final class SidecarService: Sendable {
     }
 
     private let options: RunOptions
+    private let hangups: UnixSignalsSequence
     let clock: WallClock
     let metrics: MetricRegistry
     let log: Logger
@@ -72,9 +73,13 @@ package final class SidecarService: Sendable {
     private let reloads = AsyncLock()
     let access: WebAccess
     private let querySource: QuerySource
+    /// Put the parts' files in order, so that none of SQLite's companions stays; the trail last, for it tells of the others.
+    private let closers: [@Sendable () async -> Void]
 
     /// Loads the configuration and opens the store. Nothing is scraped or listened on before `run`.
-    package init(_ options: RunOptions, makeLogger: (LogConfig) -> Logger) throws {
+    package init(_ options: RunOptions, makeLogger: (LogConfig) -> Logger) async throws {
+        // From the first moment on: a hangup ends a process that does not expect it. One that comes meanwhile is a reload later.
+        hangups = await UnixSignalsSequence(trapping: .sighup)
         self.options = options
         let config: SidecarConfig
         do {
@@ -193,6 +198,10 @@ package final class SidecarService: Sendable {
         supervisor = ServiceManager(environment: processEnvironment())
         current = Lock(Current(config: config, reloadedAt: clock.nowMilliseconds()))
         self.engine = engine
+        closers = [
+            { [store] in store.close() }, { [jobs] in await jobs.close() }, { [events] in await events.close() },
+            { [audit] in await audit.close() },
+        ]
         do {
             try apply(config)
         } catch {
@@ -379,13 +388,14 @@ package final class SidecarService: Sendable {
         }
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
+                // Ended from the last to the first: who takes something from another comes before it.
                 services: [
                     .init(service: Part("store") { [store] in try await store.run() }),
                     .init(service: Part("scraper") { [scraper] in try await scraper.run() }),
                     .init(service: Part("cluster") { [collector] in await collector.run() }),
-                    .init(service: Part("rules") { [rules] in try await rules.run() }),
                     .init(service: Part("notifications") { [notifications] in try await notifications.run() }),
                     .init(service: Part("alertmanagers") { [outlets] in try await outlets.sender.run() }),
+                    .init(service: Part("rules") { [rules] in try await rules.run() }),
                     .init(service: Part("remote-write") { [remoteWrite] in await remoteWrite.run() }),
                     .init(service: Part("jobs") { [jobs] in try await jobs.run() }),
                     .init(
@@ -408,27 +418,19 @@ package final class SidecarService: Sendable {
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: log))
         if let backup = current.withLock({ $0.backup }) { Task { await backup.observeStored() } }
-        let hangups = Task { [self] in
-            for await _ in await UnixSignalsSequence(trapping: .sighup) { _ = await reload() }
+        let reloading = Task { [self] in
+            for await _ in hangups { _ = await reload() }
         }
-        defer { hangups.cancel() }
+        defer { reloading.cancel() }
         do {
             try await group.run()
         } catch {
-            await close()
+            for close in closers { await close() }
             throw StartFailure(kind: .failed, lines: ["the service ended: \(error)"])
         }
         supervisor.stopping()
-        await close()
+        for close in closers { await close() }
         log.info("stopped")
-    }
-
-    /// Puts all files in order, so that none of SQLite's companions stays.
-    private func close() async {
-        store.close()
-        await jobs.close()
-        await events.close()
-        await audit.close()
     }
 
     /// Tells systemd that the service lives, as often as it asks for.

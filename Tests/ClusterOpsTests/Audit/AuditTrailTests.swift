@@ -2,6 +2,7 @@ import FoundationEssentials
 import Glibc
 import Logging
 import Platform
+import TestSupport
 import Testing
 
 @testable import ClusterOps
@@ -23,11 +24,7 @@ import Testing
 
         /// Waits until so many entries are kept.
         func settle(_ trail: AuditTrail, _ count: Int) async throws {
-            for _ in 0..<400 {
-                if try trail.list(limit: 10_000).count == count { return }
-                try await Task.sleep(for: .milliseconds(10))
-            }
-            Issue.record("\(try trail.list(limit: 10_000).count) entries, \(count) expected")
+            try await eventually("\(count) entries are kept") { try trail.list(limit: 10_000).count == count }
         }
     }
 
@@ -161,8 +158,7 @@ import Testing
             ], origin: LogOrigin(cluster: "c", node: "n"))
         let loop = Task { await trail.run() }
         trail.record(action: "something", succeeded: true)
-        for _ in 0..<400 where server.bodies().isEmpty { try await Task.sleep(for: .milliseconds(25)) }
-        #expect(server.bodies().count == 1)
+        try await eventually("it is sent") { server.bodies().count == 1 }
         loop.cancel()
         await loop.value
     }

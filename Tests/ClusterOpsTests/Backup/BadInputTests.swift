@@ -1,6 +1,7 @@
 import Etcd
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 @testable import ClusterOps
@@ -43,7 +44,7 @@ import Testing
     }
 
     @Test func aMemberWithoutALeaderIsBackedUp() async throws {
-        let ports = (0..<3).map { _ in (client: freePort(), peer: freePort()) }
+        let ports = try (0..<3).map { _ in (client: try freePort(), peer: try freePort()) }
         let cluster = ports.enumerated().map { "m\($0.offset)=http://127.0.0.1:\($0.element.peer)" }.joined(
             separator: ",")
         let members = try ports.enumerated().map {
@@ -57,10 +58,7 @@ import Testing
         let http = HTTPClient(name: "leaderless")
         defer { http.shutdown() }
         let client = EtcdClient(endpoints: [members[0].endpoint], tls: TLSSettings(), http: http)
-        for _ in 0..<200 where try await client.status(members[0].endpoint).leader != 0 {
-            try await Task.sleep(for: .milliseconds(100))
-        }
-        #expect(try await client.status(members[0].endpoint).leader == 0)
+        try await eventually("the leader is missed") { try await client.status(members[0].endpoint).leader == 0 }
         let place = LocalDestination(name: "local", path: members[0].directory + "/backups")
         let backup = try await service(members[0], [place]).backupNow(onDemand: false)
         #expect(backup.manifest.revision == 3)
@@ -118,7 +116,7 @@ import Testing
             """,
         ])
         #expect(run.status == 0, "\(run.output)")
-        let ports = (client: freePort(), peer: freePort())
+        let ports = (client: try freePort(), peer: try freePort())
         let url = "https://127.0.0.1:\(ports.client)"
         let etcd = try EtcdProcess(
             directory: directory, ports: ports,
@@ -142,12 +140,7 @@ import Testing
                 registry: MetricRegistry(), logger: quietLogger(), toolVersion: "test")
             return await message { _ = try await service.backupNow(onDemand: true) }
         }
-        var good = await attempt(ca: "own", pair: "own")
-        for _ in 0..<100 where good != nil {
-            try await Task.sleep(for: .milliseconds(100))
-            good = await attempt(ca: "own", pair: "own")
-        }
-        #expect(good == nil, "\(good?.message ?? "")")
+        try await eventually("etcd serves") { await attempt(ca: "own", pair: "own") == nil }
         let client = await attempt(ca: "own", pair: "other")
         #expect(client?.message.contains("client certificate") == true, "\(client?.message ?? "")")
         let server = await attempt(ca: "other", pair: "own")

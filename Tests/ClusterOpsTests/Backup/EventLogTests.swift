@@ -1,18 +1,11 @@
 import Etcd
 import Platform
+import TestSupport
 import Testing
 
 @testable import ClusterOps
 
 @Suite(.enabled(if: EtcdProcess.isThere), .serialized) struct EventLogTests {
-    private func waitFor(_ what: String, _ condition: () async throws -> Bool) async throws {
-        for _ in 0..<600 {
-            if try await condition() { return }
-            try await Task.sleep(for: .milliseconds(50))
-        }
-        throw BackupError(.failed, "waited in vain: \(what)")
-    }
-
     /// Puts, overwrites, deletes, several changes in one revision, values under a lease.
     private func change(_ client: EtcdClient, _ rounds: Int, _ random: inout SplitMix) async throws -> Int64 {
         var revision: Int64 = 0
@@ -71,7 +64,7 @@ import Testing
                 source.events ?? [], base: backup.manifest, limit: EventLimit(), keys: nil
             ) { _ in }.revision
         }
-        try await waitFor("the log reaches \(end)") { try await covered() >= end }
+        try await eventually("the log reaches \(end)") { try await covered() >= end }
         task.cancel()
         await task.value
         let last = try await state(etcd.endpoint)
@@ -125,7 +118,7 @@ import Testing
             let logger = EventLogger(service: service, interval: 1000, registry: MetricRegistry()) {}
             let task = Task { await logger.run() }
             try await fill(etcd, keys: 10, seed: UInt64(round))
-            try await waitFor("segment \(round)") { try await segments(first.manifest) >= round }
+            try await eventually("segment \(round)") { try await segments(first.manifest) >= round }
             task.cancel()
             await task.value
             // What is written down last may be lost: it is found from the segments then.
@@ -140,7 +133,7 @@ import Testing
         try await fill(etcd, keys: 10, seed: 8)
         let second = try await service.backupNow(onDemand: false)
         try await fill(etcd, keys: 10, seed: 9)
-        try await waitFor("the log of the newer backup") {
+        try await eventually("the log of the newer backup") {
             if try await segments(second.manifest) > 0 { return true }
             try await fill(etcd, keys: 1, seed: 10)
             return false
@@ -175,7 +168,7 @@ import Testing
             _ = try? await service.backupNow(onDemand: false)
         }
         let task = Task { await logger.run() }
-        try await waitFor("a log beside a new backup") {
+        try await eventually("a log beside a new backup") {
             try await fill(etcd, keys: 1, seed: 3)
             let entries = try await BackupCatalogue.read(place)
             return entries.count == 2 && !(entries.last?.eventSegments.isEmpty ?? true)
@@ -206,13 +199,13 @@ import Testing
         var random = SplitMix(11)
         var end = backup.manifest.revision
         // Until the log is in more than one file, a pack among them.
-        try await waitFor("a pack and a segment") {
+        try await eventually("a pack and a segment") {
             end = try await change(client, 1, &random)
             let names = try await place.list().map(\.name)
             #expect(String(decoding: registry.expose(), as: UTF8.self).contains("kops_backup_log_following"))
             return names.contains { $0.hasSuffix(".pack") }
         }
-        try await waitFor("the log reaches \(end)") {
+        try await eventually("the log reaches \(end)") {
             let source = try SnapshotSourceFinder.file(backup.path, until: EventLimit(time: .max))
             return try EventLog.read(source.events ?? [], base: backup.manifest, limit: EventLimit(), keys: nil) { _ in
             }
@@ -284,7 +277,7 @@ import Testing
                 packing: EventPacking(count: 2, grace: grace)
             ) {}
             let task = Task { await logger.run() }
-            try await waitFor("the sweep", until)
+            try await eventually("the sweep", until)
             task.cancel()
             await task.value
         }

@@ -142,7 +142,7 @@ private final class MemoryLease: LeaseStore {
     /// Three real members: one may go, and then no other.
     @Test(.enabled(if: EtcdProcess.isThere, "needs etcd: scripts/deps test"))
     func etcdSparesAMemberOnlyWhileAQuorumRemains() async throws {
-        let ports = (0..<3).map { _ in (client: freePort(), peer: freePort()) }
+        let ports = try (0..<3).map { _ in (client: try freePort(), peer: try freePort()) }
         let list = (0..<3).map { "n\($0)=http://127.0.0.1:\(ports[$0].peer)" }.joined(separator: ",")
         let members = try (0..<3).map { try EtcdProcess(name: "n\($0)", ports: ports[$0], initialCluster: list) }
         defer { for member in members { try? FileSystem.removeTree(member.directory) } }

@@ -19,7 +19,7 @@ final class StandInNode: Sendable {
     /// With certificates that end in so many days.
     init(days: Int) throws {
         directory = try temporaryDirectory()
-        let ports = (0..<6).map { _ in String(freePort()) }
+        let ports = try (0..<6).map { _ in String(try freePort()) }
         let made = try runProgram([Self.scripts + "/stand-in-pki.sh", directory, String(days)] + ports)
         guard made.status == 0 else { throw RenewalError("stand-in-pki.sh: \(made.output)") }
         kubelet = try spawn(

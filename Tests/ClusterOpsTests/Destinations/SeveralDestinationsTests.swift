@@ -119,7 +119,7 @@ struct SeveralDestinationsTests {
 
     /// The member that gives the snapshot is killed in the midst of it.
     @Test func anotherMemberTakesOverInTheMidst() async throws {
-        let ports = (0..<3).map { _ in (client: freePort(), peer: freePort()) }
+        let ports = try (0..<3).map { _ in (client: try freePort(), peer: try freePort()) }
         let list = (0..<3).map { "n\($0)=http://127.0.0.1:\(ports[$0].peer)" }.joined(separator: ",")
         let members = try (0..<3).map { try EtcdProcess(name: "n\($0)", ports: ports[$0], initialCluster: list) }
         defer { for member in members { try? FileSystem.removeTree(member.directory) } }

@@ -12,25 +12,15 @@ private let projectDirectory: String = {
 
 /// A program that a test talks to by pipes; it ends with its standard input.
 private func spawnPiped(_ arguments: [String]) throws -> (pid: pid_t, input: Int32, output: Int32) {
-    var input: [Int32] = [0, 0]
-    var output: [Int32] = [0, 0]
-    guard pipe(&input) == 0, pipe(&output) == 0 else { throw FileError("make", "a pipe") }
-    // Children of other tests must not hold them open.
-    for fd in input + output { _ = fcntl(fd, F_SETFD, FD_CLOEXEC) }
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_adddup2(&actions, input[0], 0)
-    posix_spawn_file_actions_adddup2(&actions, output[1], 1)
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
-    var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
-    defer { for argument in argv { free(argument) } }
-    var pid: pid_t = 0
-    let code = posix_spawnp(&pid, arguments[0], &actions, nil, &argv, environ)
-    close(input[0])
-    close(output[1])
-    guard code == 0 else { throw FileError("start", arguments[0], code) }
-    return (pid, input[1], output[0])
+    let (input, output) = (try makePipe(), try makePipe())
+    var start = ProgramStart(arguments)
+    start.input = input.reading
+    start.output = .descriptor(output.writing)
+    start.errors = .null
+    let pid = try start.start()
+    close(input.reading)
+    close(output.writing)
+    return (pid, input.writing, output.reading)
 }
 
 private func readLine(_ fd: Int32) -> String {
@@ -83,7 +73,7 @@ final class S3Server: Sendable {
         options.accessKeyFile = accessKeyFile
         options.secretKeyFile = secretKeyFile
         options.partSize = 5 << 20
-        options.timeout = 10_000
+        options.timeout = 60_000
         var request = HTTPRequest("PUT", "http://127.0.0.1:\(moto)/\(options.bucket)")
         request.headers = headers
         request.body = []
@@ -140,7 +130,7 @@ final class SSHServer: @unchecked Sendable {
 
     init() throws {
         directory = try temporaryDirectory()
-        port = freePort()
+        port = try freePort()
         chmod(directory, 0o700)
         for key in ["host", "client", "stranger"] {
             try runProgram(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "\(directory)/\(key)"])
@@ -181,7 +171,11 @@ final class SSHServer: @unchecked Sendable {
 
     func start() throws {
         pid = try spawn([SSHServer.program, "-D", "-e", "-f", directory + "/config"], log: directory + "/log")
-        for _ in 0..<200 where !isListening { usleep(20_000) }
+        for _ in 0..<6000 {
+            if isListening { return }
+            usleep(20_000)
+        }
+        throw BackupError(.failed, "sshd did not start: \((try? FileSystem.readText(directory + "/log")) ?? "")")
     }
 
     func stop() {
@@ -193,7 +187,7 @@ final class SSHServer: @unchecked Sendable {
     }
 
     private var isListening: Bool {
-        let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        let fd = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         defer { close(fd) }
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)
@@ -214,7 +208,7 @@ final class SSHServer: @unchecked Sendable {
         options.path = directory + "/files/" + hex16(UInt64.random(in: .min ... .max)) + "/of \"one\""
         options.privateKeyFile = directory + "/client"
         options.knownHostsFile = directory + "/known_hosts"
-        options.timeout = 10_000
+        options.timeout = 60_000
         return options
     }
 

@@ -1,5 +1,6 @@
 import Etcd
 import Platform
+import TestSupport
 import Testing
 
 @testable import ClusterOps
@@ -15,7 +16,7 @@ import Testing
     }
 
     private func cluster(_ count: Int) async throws -> [EtcdProcess] {
-        let ports = (0..<count).map { _ in (client: freePort(), peer: freePort()) }
+        let ports = try (0..<count).map { _ in (client: try freePort(), peer: try freePort()) }
         let list = (0..<count).map { "n\($0)=http://127.0.0.1:\(ports[$0].peer)" }.joined(separator: ",")
         let members = try (0..<count).map { try EtcdProcess(name: "n\($0)", ports: ports[$0], initialCluster: list) }
         for member in members { try await member.waitUntilServing() }
@@ -58,14 +59,10 @@ import Testing
         // A second time there is nothing to gain.
         #expect(try await work.run().allSatisfy { $0.before == $0.after })
         func exposed() -> String { String(decoding: registry.expose(), as: UTF8.self) }
-        for _ in 0..<100 where !exposed().contains("kops_etcd_hashes_agree 1") {
-            try await Task.sleep(for: .milliseconds(50))
-        }
-        let text = exposed()
         for line in [
             "kops_etcd_members 3", "kops_etcd_member_up{member=\"n2\"} 1", "kops_etcd_alarms{alarm=\"NOSPACE\"} 0",
             "kops_etcd_hashes_agree 1", "kops_etcd_member_has_leader{member=\"n0\"} 1",
-        ] { #expect(text.contains(line), "\(line) is not in \(text)") }
+        ] { try await eventually("\(line) is shown") { exposed().contains(line) } }
 
         // With a member away none is taken away besides.
         members[2].kill()

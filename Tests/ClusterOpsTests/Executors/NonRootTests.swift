@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 @testable import ClusterOps
@@ -22,7 +23,7 @@ private final class NonRootMachine {
 
     init() throws {
         let directory = try temporaryDirectory()
-        let port = freePort()
+        let port = try freePort()
         (self.directory, self.port) = (directory, port)
         chmod(directory, 0o755)
         func put(_ name: String, _ text: String, _ mode: mode_t = 0o644) throws {
@@ -67,7 +68,12 @@ private final class NonRootMachine {
 
             """)
         try FileSystem.makeDirectories("/run/sshd")
-        let mounts = ["passwd", "group", "shadow", "sudoers"].map { "mount --bind \(directory)/\($0) /etc/\($0)" }
+        // Its own lock of exclusive commands too: others of this machine hold theirs meanwhile.
+        let lock = FileSystem.parent(of: HostCommand.lockFile)
+        try FileSystem.makeDirectories(directory + "/lock")
+        let mounts =
+            ["passwd", "group", "shadow", "sudoers"].map { "mount --bind \(directory)/\($0) /etc/\($0)" }
+            + ["mount --bind \(directory)/lock \(lock)"]
         process = try spawn(
             [
                 "/usr/bin/unshare", "-m", "--propagation", "private", "/bin/sh", "-ec",
@@ -89,7 +95,7 @@ private final class NonRootMachine {
         options.identityFile = directory + "/id"
         options.knownHostsFile = directory + "/known_hosts"
         options.configFile = "/dev/null"
-        options.connectTimeout = 5000
+        options.connectTimeout = 60_000
         return SSHExecutor(host: "node", address: "127.0.0.1", options: options, control: control)
     }
 
@@ -102,11 +108,9 @@ private final class NonRootMachine {
     func awaitServing(_ executor: SSHExecutor) async throws {
         var command = HostCommand(["true"])
         command.needsRoot = false
-        for _ in 0..<400 {
-            if (try? await executor.run(command)) != nil { return }
-            try await Task.sleep(for: .milliseconds(25))
+        try await eventually("sshd serves: \((try? FileSystem.readText(directory + "/log")) ?? "")") {
+            (try? await executor.run(command)) != nil
         }
-        throw BackupError(.failed, "sshd did not start: \((try? FileSystem.readText(directory + "/log")) ?? "")")
     }
 }
 

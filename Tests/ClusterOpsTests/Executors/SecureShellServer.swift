@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 import Platform
+import TestSupport
 
 @testable import ClusterOps
 
@@ -19,14 +20,14 @@ final class SecureShellServer {
         options.identityFile = identity
         options.knownHostsFile = knownHosts
         options.configFile = "/dev/null"
-        options.connectTimeout = 5000
+        options.connectTimeout = 60_000
         return options
     }
 
     /// Nil where there is no sshd.
     static func start(in directory: String) async throws -> SecureShellServer? {
         guard FileSystem.exists("/usr/sbin/sshd"), FileSystem.exists("/usr/bin/ssh-keygen") else { return nil }
-        let server = SecureShellServer(directory: directory, port: freePort())
+        let server = SecureShellServer(directory: directory, port: try freePort())
         try await server.prepare()
         return server
     }
@@ -37,7 +38,7 @@ final class SecureShellServer {
     }
 
     private func run(_ arguments: [String]) async throws {
-        let result = try await runProcess(arguments, timeout: 20_000, outputLimit: 65_536)
+        let result = try await runProcess(arguments, timeout: 120_000, outputLimit: 65_536)
         guard result.isSuccess else { throw BackupError(.failed, "\(arguments): \(result.errors)") }
     }
 
@@ -77,21 +78,18 @@ final class SecureShellServer {
     /// Starts it and waits until its port takes connections.
     func start() async throws {
         try await run(["/usr/sbin/sshd", "-f", directory + "/sshd_config", "-E", directory + "/log"])
-        for _ in 0..<200 {
-            if let text = try? FileSystem.readText(directory + "/pid"), let pid = pid_t(text.filter(\.isNumber)) {
-                process = pid
-                return
-            }
-            try await Task.sleep(for: .milliseconds(25))
+        try await eventually("sshd serves: \((try? FileSystem.readText(directory + "/log")) ?? "")") {
+            guard let text = try? FileSystem.readText(directory + "/pid"), text.hasSuffix("\n"),
+                let pid = pid_t(text.filter(\.isNumber))
+            else { return false }
+            process = pid
+            return true
         }
-        throw BackupError(.failed, "sshd did not start: \((try? FileSystem.readText(directory + "/log")) ?? "")")
     }
 
     func stop() async throws {
         if process > 0 { kill(process, SIGTERM) }
-        for _ in 0..<200 where process > 0 && kill(process, 0) == 0 {
-            try await Task.sleep(for: .milliseconds(25))
-        }
+        try await eventually("sshd ends") { process <= 0 || kill(process, 0) != 0 }
         process = 0
         try? FileSystem.removeFile(directory + "/pid")
     }

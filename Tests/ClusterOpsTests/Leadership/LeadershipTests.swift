@@ -30,15 +30,6 @@ struct LeadershipTests {
             metrics: metrics, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     }
 
-    private func eventually(_ what: String, within: Duration = .seconds(120), _ holds: () -> Bool) async throws {
-        let deadline = ContinuousClock.now + within
-        while ContinuousClock.now < deadline {
-            if holds() { return }
-            try await Task.sleep(for: .milliseconds(20))
-        }
-        Issue.record("did not come about: \(what)")
-    }
-
     @Test func oneLeadsAnotherTakesOverAndWithoutTheAPIBothSpeak() async throws {
         let server = try KubeAPIStandIn()
         let a = candidate("a", server.url)

@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 @testable import ClusterOps
@@ -163,7 +164,7 @@ let etcdutl = programInPath("etcdutl")
         let before = try await dump(etcd)
         let saved = try snapshot(etcd)
         etcd.kill()
-        let ports = (0..<3).map { _ in (client: freePort(), peer: freePort()) }
+        let ports = try (0..<3).map { _ in (client: try freePort(), peer: try freePort()) }
         let list = (0..<3).map { "n\($0)=http://127.0.0.1:\(ports[$0].peer)" }.joined(separator: ",")
         let cluster = try ClusterIdentity(initialCluster: list, token: "three")
         var members: [EtcdProcess] = []
@@ -185,9 +186,8 @@ let etcdutl = programInPath("etcdutl")
         var hashes: Set<UInt32> = []
         let revision = try await client.transaction([.put(key: [1], value: [1])])
         for member in members {
-            for _ in 0..<100 {
-                if try await client.status(member.endpoint).header.revision >= revision { break }
-                try await Task.sleep(for: .milliseconds(50))
+            try await eventually("\(member.name) has it") {
+                try await client.status(member.endpoint).header.revision >= revision
             }
             hashes.insert(try await client.hashKV(member.endpoint, revision: revision).hash)
         }

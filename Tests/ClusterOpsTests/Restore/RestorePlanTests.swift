@@ -79,7 +79,7 @@ import Testing
         options.dataDirectory = etcd.directory + "/other"
         // Its ports are in use, but not on this directory: name others.
         options.name = "cp2"
-        options.initialCluster = "cp2=http://127.0.0.1:\(freePort())"
+        options.initialCluster = "cp2=http://127.0.0.1:\(try freePort())"
         await #expect(throws: BackupError(.refused, "")) {
             try await RestorePlan.make(options, destinations: [place])
         }
