@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 /// The sidecar dies at any moment of a backup: nothing under a final name is partial, and the next one is made as if nothing had
@@ -20,7 +21,7 @@ import Testing
                 "http://127.0.0.1:\(ports[1])", "--initial-cluster", "default=http://127.0.0.1:\(ports[1])",
             ], log: directory + "/etcd.log")
         defer { etcd.stop(SIGKILL) }
-        try await until("etcd serves") {
+        try await eventually("etcd serves") {
             try await shell("ETCDCTL_API=3 etcdctl --endpoints \(endpoint) endpoint health").status == 0
         }
         let fill = try await shell(

@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 /// What the service remembers beside its samples may be damaged like any file; it starts and says so.
@@ -22,7 +23,7 @@ import Testing
         defer { _ = sidecar.stop(SIGKILL) }
         let http = HTTPClient(name: "damaged")
         defer { http.shutdown() }
-        try await until("the sidecar is ready") {
+        try await eventually("the sidecar is ready") {
             (try? await http.send(HTTPRequest("GET", "http://127.0.0.1:\(port)/-/ready")).status) == 200
         }
         let metrics = try await http.send(HTTPRequest("GET", "http://127.0.0.1:\(port)/metrics")).bodyText

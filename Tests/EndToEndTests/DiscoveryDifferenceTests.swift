@@ -53,7 +53,7 @@ private func asBefore(_ target: Target) -> Target? {
 /// discovery-targets.json. KOPS_TEST_PROMETHEUS names a program to compare with instead; with KOPS_RECORD=1 its answer is
 /// recorded.
 @Suite struct DiscoveryDifferenceTests {
-    @Test(.enabled(if: isInstalled("python3"), "needs python3"), .timeLimit(.minutes(3)))
+    @Test(.enabled(if: isInstalled("python3"), "needs python3"), .timeLimit(.minutes(10)))
     func findsWhatPrometheusFinds() async throws {
         let directory = try scratch()
         defer { try? FileSystem.removeTree(directory) }
@@ -73,7 +73,7 @@ private func asBefore(_ target: Target) -> Target? {
         let expected = try await prometheusTargets(configuration, directory, ports[1], client)
         var difference = ""
         do {
-            try await until("the same targets", seconds: 40) {
+            try await eventually("the same targets") {
                 guard let all = try await targets(client, ports[0]) else { return false }
                 let found = Set(all.compactMap(asBefore))
                 difference =
@@ -91,7 +91,7 @@ private func asBefore(_ target: Target) -> Target? {
             #"{"kind":"Pod","metadata":{"name":"late","namespace":"demo","uid":"u9","labels":{"app":"web"}},"spec":{"nodeName":"w1","#
                 + #""containers":[{"name":"c","image":"i"}]},"status":{"phase":"Running","podIP":"10.1.0.77"}}"#)
         try AtomicFile.write(Array(#"[{"targets":["10.5.0.9:9100"]}]"#.utf8), to: directory + "/nodes.json")
-        try await until("what came is found") {
+        try await eventually("what came is found") {
             guard let all = try await targets(client, ports[0]) else { return false }
             return all.contains { $0.labels?["pod"] == "demo/late" }
                 && all.contains { $0.labels?["instance"] == "10.5.0.9:9100" }
@@ -100,7 +100,7 @@ private func asBefore(_ target: Target) -> Target? {
         // The API server dies: the targets stay, and the watches say so.
         let before = try await targets(client, ports[0])
         server.stop()
-        try await until("the watches say so", seconds: 20) {
+        try await eventually("the watches say so") {
             let own = try await client.send(HTTPRequest("GET", "http://127.0.0.1:\(ports[0])/metrics")).bodyText
             return own.contains("kops_kubernetes_watch_up") && !own.contains(#"resource="pods",namespace=""} 1"#)
         }
@@ -123,7 +123,7 @@ private func asBefore(_ target: Target) -> Target? {
         defer { prometheus.stop(SIGKILL) }
         // It gathers for five seconds before it says anything.
         var found: Set<Target> = []
-        try await until("Prometheus has its targets", seconds: 60) {
+        try await eventually("Prometheus has its targets") {
             guard let now = try await targets(client, port) else { return false }
             defer { found = now }
             try await Task.sleep(for: .seconds(7))

@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 /// A sidecar of the test's own, with the real parts it needs, all on loopback and ports of their own.
@@ -58,7 +59,7 @@ private final class Scene {
     func startSidecar() async throws {
         let sidecar = try Program([binary, "run", "--config", config], log: directory + "/sidecar.log")
         self.sidecar = sidecar
-        try await until("ready") {
+        try await eventually("ready") {
             if let status = sidecar.exitStatus { throw TestProblem("it ended with \(status): \(sidecar.text)") }
             return (try? await get("/-/ready"))?.status == 200
         }
@@ -132,19 +133,19 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
                   - {alert: TargetDown, expr: up == 0, for: 1s}
             """, "rules.yaml")
         try scene.startParts()
-        try await until("etcd serves") { try await scene.etcdctl("endpoint health").status == 0 }
+        try await eventually("etcd serves") { try await scene.etcdctl("endpoint health").status == 0 }
         try await scene.fill(10_000)
         let before = try await scene.etcdctl("get --prefix ''").output
         #expect(before.components(of: "value-") == 10_000)
         try await scene.startSidecar()
 
         // Collected from all three, over plain HTTP and over TLS with a client certificate.
-        try await until("three targets are up") {
+        try await eventually("three targets are up") {
             try await scene.get("/api/v1/query?query=sum(job:up:sum)").body.contains("\"3\"]")
         }
         // Alerted and notified by mail.
-        try await until("a mail tells of the alert") { scene.mail.contains("[FIRING:1] NodeSeen") }
-        try await until("the webhook tells of it") { scene.webhook.contains("\"alertname\":\"NodeSeen\"") }
+        try await eventually("a mail tells of the alert") { scene.mail.contains("[FIRING:1] NodeSeen") }
+        try await eventually("the webhook tells of it") { scene.webhook.contains("\"alertname\":\"NodeSeen\"") }
         #expect(scene.webhook.contains("\"version\":\"4\"") && scene.webhook.contains("\"status\":\"firing\""))
         #expect(try await scene.get("/api/v1/alerts").body.contains("node is seen"))
         #expect(try await scene.get("/api/v2/alerts").body.contains("\"cluster\":\"e2e\""))
@@ -162,7 +163,7 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
         #expect(verified.status == 0 && verified.output.contains("whole"), "\(verified.output)")
         let drilled = try await shell("\(binary) backup drill --config \(scene.config)")
         #expect(drilled.status == 0 && drilled.output.contains("the hash of its keys agrees"), "\(drilled.output)")
-        try await until("the backup's metric is stored") {
+        try await eventually("the backup's metric is stored") {
             try await scene.get("/api/v1/query?query=kops_backup_last_success_timestamp_seconds").body.contains("local")
         }
 
@@ -181,16 +182,16 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
         #expect(
             try await scene.get("/api/v1/query?query=count_over_time(up%7Bjob%3D%22node%22%7D%5B5m%5D)").body.contains(
                 "node"))
-        try await until("rules are evaluated again") {
+        try await eventually("rules are evaluated again") {
             try await scene.get("/api/v1/alerts").body.contains("NodeSeen")
         }
         // A series ends with a marker only where this process has seen it.
-        try await until("the node is scraped again") {
+        try await eventually("the node is scraped again") {
             try await scene.get("/api/v1/targets?scrapePool=node").body.contains("\"health\":\"up\"")
         }
         // When the node goes, its alert resolves and another fires: by then a repeat would have come as well.
         scene.programs[1].stop()
-        try await until("mails tell that the target is down and the alert resolved") {
+        try await eventually("mails tell that the target is down and the alert resolved") {
             scene.mail.contains("TargetDown") && scene.webhook.contains("\"status\":\"resolved\"")
                 && scene.mail.contains("[RESOLVED] NodeSeen")
         }
@@ -212,7 +213,7 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
         scene.programs[0] = try Program(
             [root + "/scripts/start-etcd", scene.directory + "/etcd", "\(scene.ports[1])", "\(scene.ports[2])"],
             log: scene.directory + "/etcd-2.log")
-        try await until("the restored etcd serves") { try await scene.etcdctl("endpoint health").status == 0 }
+        try await eventually("the restored etcd serves") { try await scene.etcdctl("endpoint health").status == 0 }
         #expect(try await scene.etcdctl("get --prefix ''").output == before, "the same keys and values as before")
         let status = try await scene.etcdctl("endpoint status -w json").output
         #expect(status.contains("\"revision\":1000000"), "the revision was bumped: \(status)")
@@ -255,7 +256,7 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
               receivers: [{name: hook, webhook_configs: [{url: "http://127.0.0.1:\(scene.ports[5])/hook"}]}]
             """, "kops-sidecar.yaml")
         try await scene.startSidecar()
-        try await until("it is told of") { scene.webhook.contains("\"status\":\"firing\"") }
+        try await eventually("it is told of") { scene.webhook.contains("\"status\":\"firing\"") }
         /// To the second, as it is stored.
         func activeAt() async throws -> Substring? {
             let body = try await scene.get("/api/v1/alerts").body
@@ -272,7 +273,7 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
             try await scene.startSidecar()
             let between = try await scene.get("/api/v1/query?query=up&time=\(moment)").body
             #expect(between.contains("\"job\":\"gone\""), "no series ended: \(between)")
-            try await until("it fires since when it did") { try await activeAt() == since }
+            try await eventually("it fires since when it did") { try await activeAt() == since }
         }
         #expect(!scene.webhook.contains("\"status\":\"resolved\""))
         #expect(scene.sidecar?.stop() == 0)
@@ -290,11 +291,11 @@ private let partsAreThere = isInstalled("etcd", "etcdctl", "prometheus-node-expo
             try await Task.sleep(for: .milliseconds(1))
         }
         kill(sidecar.pid, SIGHUP)
-        try await until("it has loaded its configuration again") {
+        try await eventually("it has loaded its configuration again") {
             if let status = sidecar.exitStatus { throw TestProblem("it ended with \(status): \(sidecar.text)") }
             return sidecar.text.contains("configuration loaded")
         }
-        try await until("ready") { (try? await scene.get("/-/ready"))?.status == 200 }
+        try await eventually("ready") { (try? await scene.get("/-/ready"))?.status == 200 }
         #expect(sidecar.stop() == 0)
     }
 

@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 /// `query_log_file` and `scrape_failure_log_file`: what is written, and that a file may be moved away.
@@ -42,7 +43,8 @@ import Testing
 
     private func lines(_ path: String) throws -> [Line] {
         guard FileSystem.exists(path) else { return [] }
-        return try FileSystem.readText(path).split(separator: "\n").map {
+        // The last may be on its way.
+        return try FileSystem.readText(path).split(separator: "\n", omittingEmptySubsequences: false).dropLast().map {
             try JSONDecoder().decode(Line.self, from: Data($0.utf8))
         }
     }
@@ -74,13 +76,13 @@ import Testing
         func status(_ path: String, _ method: String = "GET") async -> Int? {
             try? await http.send(HTTPRequest(method, base + path)).status
         }
-        try await until("the sidecar is ready") { await status("/-/ready") == 200 }
+        try await eventually("the sidecar is ready") { await status("/-/ready") == 200 }
         #expect(await status("/api/v1/query?query=up&time=1700000000.5") == 200)
         #expect(await status("/api/v1/query_range?query=vector(2)&start=1700000000&end=1700000060&step=15") == 200)
         // It fails while it is evaluated.
         #expect(await status("/api/v1/query?query=label_replace(vector(1),%22a%22,%22%22,%22b%22,%22(%22)") ?? 0 >= 400)
         let log = directory + "/queries.log"
-        try await until("requests and rules are in the log") {
+        try await eventually("requests and rules are in the log") {
             let all = try lines(log)
             return all.filter { $0.httpRequest != nil }.count >= 3 && all.contains { $0.ruleGroup != nil }
         }
@@ -97,7 +99,7 @@ import Testing
         let rule = try #require(try lines(log).first { $0.ruleGroup != nil })
         #expect(rule.ruleGroup?.name == "g" && rule.ruleGroup?.file.hasSuffix("rules.yaml") == true)
         #expect(rule.params?.query == "vector(1)")
-        try await until("the failed scrape is written down") {
+        try await eventually("the failed scrape is written down") {
             try lines(directory + "/failures.log").contains {
                 $0.jobName == "gone" && $0.target == "http://127.0.0.1:\(ports[1])/metrics" && !$0.msg.isEmpty
             }
@@ -107,14 +109,18 @@ import Testing
         try FileSystem.rename(log, to: log + ".1")
         #expect(await status("/-/reload", "POST") == 200)
         #expect(await status("/api/v1/query?query=vector(7)") == 200)
-        try await until("the new file has the query") { try lines(log).contains { $0.params?.query == "vector(7)" } }
+        try await eventually("the new file has the query") {
+            try lines(log).contains { $0.params?.query == "vector(7)" }
+        }
         #expect(try !lines(log + ".1").contains { $0.params?.query == "vector(7)" })
 
         // A file that cannot be opened is a refused configuration, and the old one goes on.
         try write(configuration("missing/queries.log"), "kops.yaml")
         #expect(await status("/-/reload", "POST") ?? 0 >= 400)
         #expect(await status("/api/v1/query?query=vector(8)") == 200)
-        try await until("the old file has the query") { try lines(log).contains { $0.params?.query == "vector(8)" } }
+        try await eventually("the old file has the query") {
+            try lines(log).contains { $0.params?.query == "vector(8)" }
+        }
         #expect(sidecar.stop() == 0)
     }
 }

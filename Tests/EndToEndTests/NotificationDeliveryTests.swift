@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 /// A sidecar and receivers that behave well and badly, on loopback.
@@ -38,7 +39,7 @@ private final class Receivers {
         let sidecar = try Program(
             [binary, "run", "--config", directory + "/kops-sidecar.yaml"], log: directory + "/sidecar.log")
         self.sidecar = sidecar
-        try await until("ready") {
+        try await eventually("ready") {
             if let status = sidecar.exitStatus { throw TestProblem("it ended with \(status): \(sidecar.text)") }
             return (try? await request("GET", "/-/ready", nil))?.status == 200
         }
@@ -131,12 +132,12 @@ struct NotificationDeliveryTests {
         try await scene.startSidecar()
         try await scene.post("\"alertname\":\"A\",\"kind\":\"all\"")
 
-        try await until("the good one is told at once") { scene.requests("/ok").contains { $0.contains("\"A\"") } }
-        try await until("the flaky one is told at the third try") { scene.requests("/flaky/2").count == 3 }
-        try await until("the busy one is told at the second try") { scene.requests("/busy").count == 2 }
+        try await eventually("the good one is told at once") { scene.requests("/ok").contains { $0.contains("\"A\"") } }
+        try await eventually("the flaky one is told at the third try") { scene.requests("/flaky/2").count == 3 }
+        try await eventually("the busy one is told at the second try") { scene.requests("/busy").count == 2 }
         let busy = scene.requests("/busy").map(scene.time)
         #expect(busy[1] - busy[0] >= 1, "it waited as long as it was asked to")
-        try await until("the refusing one is asked once a flush") { scene.requests("/refuse").count >= 2 }
+        try await eventually("the refusing one is asked once a flush") { scene.requests("/refuse").count >= 2 }
         let refused = scene.requests("/refuse").map(scene.time)
         #expect(refused[1] - refused[0] > 2.5, "a refusal is not tried again at once")
         #expect(scene.requests("/hang").count == 1)
@@ -146,15 +147,15 @@ struct NotificationDeliveryTests {
                 != nil)
         #expect(try await scene.metric("kops_notification_retries_total{receiver=\"flaky\"") != nil)
 
-        try await until("the external Alertmanager is told by the rule, relabelled") {
+        try await eventually("the external Alertmanager is told by the rule, relabelled") {
             scene.requests("/am/api/v2/alerts").contains { $0.contains("\"kept\":\"y\"") && !$0.contains("secret") }
         }
         let alertmanagers = try await scene.request("GET", "/api/v1/alertmanagers", nil).bodyText
         #expect(alertmanagers.contains("\"activeAlertmanagers\":[{\"url\":\"\(sink)/am/api/v2/alerts\"}]"))
         #expect(try await scene.metric("prometheus_notifications_alertmanagers_discovered 1") != nil)
 
-        try await until("the heart beats by URL") { scene.requests("/ping").count >= 3 }
-        try await until("and by message") { scene.requests("/beat").count == 1 }
+        try await eventually("the heart beats by URL") { scene.requests("/ping").count >= 3 }
+        try await eventually("and by message") { scene.requests("/beat").count == 1 }
         #expect(scene.requests("/beat").first?.contains("Heartbeat") == true)
 
         // Killed while the late one has not been reached: it hears of the alert all the same, the others not again.
@@ -162,8 +163,8 @@ struct NotificationDeliveryTests {
         scene.sidecar?.stop(SIGKILL)
         try scene.startSink(scene.ports[2], "late")
         try await scene.startSidecar()
-        try await until("the late one is told after the kill") { !scene.requests("/late", in: "late").isEmpty }
-        try await until("the refusing one is still asked") { scene.requests("/refuse").count > refused.count + 1 }
+        try await eventually("the late one is told after the kill") { !scene.requests("/late", in: "late").isEmpty }
+        try await eventually("the refusing one is still asked") { scene.requests("/refuse").count > refused.count + 1 }
         #expect(scene.requests("/flaky/2").count == told, "who was told is not told again")
         #expect(scene.requests("/late", in: "late").count == 1)
         #expect(scene.requests("/beat").count == 1, "a message heartbeat keeps its interval over a restart")
@@ -210,7 +211,7 @@ struct NotificationDeliveryTests {
                 try? JSONDecoder().decode(type, from: Data($0.utf8))
             }
         }
-        try await until("moto serves: \(scene.programs[0].text)") { !lines(Ready.self).isEmpty }
+        try await eventually("moto serves: \(scene.programs[0].text)") { !lines(Ready.self).isEmpty }
         let ready = try #require(lines(Ready.self).first)
         func receiver(_ name: String, _ secret: String) -> String {
             """
@@ -233,13 +234,13 @@ struct NotificationDeliveryTests {
         try await scene.startSidecar()
         try await scene.post(#""alertname":"Disk & co","team":"ä=b+c""#)
         try await scene.post(#""alertname":"B","k":"bad""#)
-        try await until("the queue has it") { lines(Message.self).count == 1 }
+        try await eventually("the queue has it") { lines(Message.self).count == 1 }
         let message = try #require(lines(Message.self).first)
         #expect(
             message.subject == "[FIRING:1] Disk & co (ä=b+c)" || message.subject?.hasPrefix("[FIRING:1] Disk") == true)
         #expect(message.text.contains("alertname = Disk & co") && message.text.contains("team = ä=b+c"))
         #expect(message.attributes?["team"]?["Value"] == "ä=b+c")
-        try await until("the wrong key is told") {
+        try await eventually("the wrong key is told") {
             try await scene.metric(
                 "kops_notifications_failed_total{receiver=\"bad\",integration=\"sns\",reason=\"clientError\"}") != nil
         }
@@ -289,17 +290,19 @@ struct NotificationDeliveryTests {
             #expect(try await scene.request("POST", "/api/v2/alerts", body).status == 200)
         }
         try await post("")
-        try await until("an issue is begun") { last("POST", "issue") != nil }
+        try await eventually("an issue is begun") { last("POST", "issue") != nil }
         let begun = last("POST", "issue") ?? ""
         #expect(begun.contains(#""customfield_7": {"value": "1"}, "customfield_8": 3"#), "\(begun)")
         #expect(begun.contains(#""priority": {"name": "High"}"#) && begun.contains(#""project": {"key": "OPS"}"#))
         #expect(begun.contains(#""labels": ["ALERT{"#) && begun.contains(#"", "alerts"]"#))
         #expect(begun.contains(#""summary": "A \"firing\" "#) && begun.contains("xx\\u2026\""), "cut to 255 characters")
         try await post(#","endsAt":"2026-01-01T00:00:00Z""#)
-        try await until("it is closed") { last("POST", "issue/OPS-1/transitions")?.contains(#""id": "31""#) == true }
+        try await eventually("it is closed") {
+            last("POST", "issue/OPS-1/transitions")?.contains(#""id": "31""#) == true
+        }
         #expect(last("PUT", "issue/OPS-1")?.contains("resolved") == true)
         try await post("")
-        try await until("it is opened again") {
+        try await eventually("it is opened again") {
             last("POST", "issue/OPS-1/transitions")?.contains(#""id": "41""#) == true
         }
         #expect(requests().filter { $0.contains(#""path": "/rest/api/2/issue""#) }.count == 1)
@@ -340,11 +343,11 @@ struct NotificationDeliveryTests {
                     scene.directory + "/cert.pem", scene.directory + "/key.pem",
                 ], log: scene.directory + "/mail"))
         func mail() -> String { (try? FileSystem.readText(scene.directory + "/mail")) ?? "" }
-        try await until("the mail server serves") { mail().contains("serving") }
+        try await eventually("the mail server serves") { mail().contains("serving") }
         try await scene.startSidecar()
         try await scene.post("\"alertname\":\"Müde\"")
         try await scene.post("\"alertname\":\"B\",\"k\":\"bad\"")
-        try await until("the mail came, over TLS and as the user") {
+        try await eventually("the mail came, over TLS and as the user") {
             mail().contains("TLS True USER kops TO ['ops@example.org', 'second@example.org']")
         }
         let text = mail()
@@ -354,7 +357,7 @@ struct NotificationDeliveryTests {
         ] {
             #expect(text.contains(part), "\(part)")
         }
-        try await until("the wrong password is told") {
+        try await eventually("the wrong password is told") {
             try await scene.metric("kops_notification_retries_total{receiver=\"bad\",integration=\"email\"") != nil
         }
         let log = scene.sidecar?.text ?? ""

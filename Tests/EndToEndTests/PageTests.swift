@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 /// The page in a real browser: what it shows must come from this sidecar's API under the page's own content policy.
@@ -27,7 +28,7 @@ import Testing
             [binary, "run", "--config", directory + "/kops-sidecar.yaml"], log: directory + "/sidecar.log")
         let http = HTTPClient(name: "page")
         defer { http.shutdown() }
-        try await until("the alert fires") {
+        try await eventually("the alert fires") {
             if let status = sidecar.exitStatus { throw TestProblem("it ended with \(status): \(sidecar.text)") }
             let answer = try? await http.send(HTTPRequest("GET", "http://127.0.0.1:\(port)/api/v1/alerts"))
             return answer?.bodyText.contains("firing") ?? false

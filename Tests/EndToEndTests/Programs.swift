@@ -70,16 +70,6 @@ func scratch() throws -> String {
     return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
 
-/// Waits until something holds; an error that says what did not after `seconds`.
-func until(_ what: String, seconds: Int = 120, _ holds: () async throws -> Bool) async throws {
-    let deadline = ContinuousClock.now + .seconds(seconds)
-    while ContinuousClock.now < deadline {
-        if try await holds() { return }
-        try await Task.sleep(for: .milliseconds(100))
-    }
-    throw TestProblem("waited \(seconds) s in vain: \(what)")
-}
-
 /// Ports that nobody listens on now.
 func freePorts(_ count: Int) throws -> [Int] { try (0..<count).map { _ in Int(try LoopbackPorts.free()) } }
 

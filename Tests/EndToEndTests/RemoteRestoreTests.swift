@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 private let canRestoreFarAway: Bool = {
@@ -71,7 +72,7 @@ struct RemoteRestoreTests {
                     """
                 try AtomicFile.write(Array(config.utf8), to: "\(directory)/sshd-n\(i)", mode: 0o600)
                 _ = try await run("/usr/sbin/sshd -f \(directory)/sshd-n\(i) -E \(directory)/sshd-n\(i).log")
-                try await until("sshd is up") { FileSystem.exists("\(self.directory)/pid-n\(i)") }
+                try await eventually("sshd is up") { FileSystem.exists("\(self.directory)/pid-n\(i)") }
                 if let pid = pid_t(try FileSystem.readText("\(directory)/pid-n\(i)").filter(\.isNumber)) {
                     servers.append(pid)
                 }
@@ -87,7 +88,7 @@ struct RemoteRestoreTests {
                     "--advertise-client-urls", endpoint, "--listen-peer-urls", peer, "--initial-advertise-peer-urls",
                     peer, "--initial-cluster", "default=\(peer)",
                 ], log: directory + "/source.log")
-            try await until("etcd serves") {
+            try await eventually("etcd serves") {
                 try await shell("ETCDCTL_API=3 etcdctl --endpoints \(endpoint) endpoint health").status == 0
             }
             _ = try await run(
@@ -136,7 +137,7 @@ struct RemoteRestoreTests {
                         ], log: "\(directory)/n\(i).log"))
             }
             let all = clients.joined(separator: ",")
-            try await until("three members serve") {
+            try await eventually("three members serve") {
                 try await shell("ETCDCTL_API=3 etcdctl --endpoints \(all) endpoint health").status == 0
             }
             for client in clients {
@@ -149,7 +150,7 @@ struct RemoteRestoreTests {
         }
     }
 
-    @Test(.timeLimit(.minutes(5))) func oneCommandRestoresAllMembers() async throws {
+    @Test(.timeLimit(.minutes(10))) func oneCommandRestoresAllMembers() async throws {
         let scene = try Scene()
         try await scene.prepare(installed: [3])
         // One that cannot be reached: nothing is touched anywhere.
@@ -179,7 +180,7 @@ struct RemoteRestoreTests {
         try await scene.prove()
     }
 
-    @Test(.timeLimit(.minutes(5))) func aKilledCoordinatorGoesOnWhereEachNodeIs() async throws {
+    @Test(.timeLimit(.minutes(10))) func aKilledCoordinatorGoesOnWhereEachNodeIs() async throws {
         let scene = try Scene()
         try await scene.prepare(installed: [2, 3])
         // Killed as soon as another node is as far; once the journal says so, it is resumed.

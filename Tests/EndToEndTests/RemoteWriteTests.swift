@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 /// Two programs on loopback: the sidecar, and a real Prometheus that takes remote write or asks by remote read.
@@ -27,7 +28,7 @@ private final class Pair {
     func startSidecar(_ extra: String, storage: String = "engine: sqlite") async throws {
         try configure(extra, storage)
         sidecar = try Program([binary, "run", "--config", directory + "/kops.yaml"], log: directory + "/sidecar.log")
-        try await until("the sidecar is ready: \(sidecar?.text ?? "")") {
+        try await eventually("the sidecar is ready: \(sidecar?.text ?? "")") {
             (try? await self.status(self.own + "/-/ready")) == 200
         }
     }
@@ -60,7 +61,7 @@ private final class Pair {
                 "--storage.tsdb.path=\(directory)/prometheus",
                 "--web.enable-remote-write-receiver", "--web.listen-address=127.0.0.1:\(ports[1])", "--log.level=warn",
             ], log: directory + "/prometheus.log")
-        try await until("Prometheus is ready: \(prometheus?.text ?? "")") {
+        try await eventually("Prometheus is ready: \(prometheus?.text ?? "")") {
             (try? await self.status(self.other + "/-/ready")) == 200
         }
     }
@@ -115,14 +116,14 @@ private final class Pair {
     private let remoteWrite = "remote_write: [{url: \"URL/api/v1/write\", queue_config: {batch_send_deadline: 500ms}}]"
 
     /// The receiver goes away and comes back, the sidecar is killed and started again: nothing is missing.
-    @Test(.enabled(if: isInstalled("prometheus"), "needs the Debian package prometheus"), .timeLimit(.minutes(3)))
+    @Test(.enabled(if: isInstalled("prometheus"), "needs the Debian package prometheus"), .timeLimit(.minutes(10)))
     func losesNothing() async throws {
         let pair = try Pair()
         let config = remoteWrite.replacing("URL", with: pair.other)
         try await pair.startPrometheus()
         try await pair.startSidecar(config)
         func arrived(after moment: Int64) async throws {
-            try await until("samples arrive: \(pair.sidecar?.text ?? "")") {
+            try await eventually("samples arrive: \(pair.sidecar?.text ?? "")") {
                 try await !pair.samples(pair.other, "up", at: pair.now).filter { key, _ in
                     key.split(separator: " ").last.flatMap { Double($0) } ?? 0 > Double(moment)
                 }.isEmpty
@@ -158,13 +159,13 @@ private final class Pair {
     }
 
     /// A Prometheus that reads from the sidecar shows its samples, whole or as chunks.
-    @Test(.enabled(if: isInstalled("prometheus"), "needs the Debian package prometheus"), .timeLimit(.minutes(2)))
+    @Test(.enabled(if: isInstalled("prometheus"), "needs the Debian package prometheus"), .timeLimit(.minutes(10)))
     func answersRemoteRead() async throws {
         let pair = try Pair()
         try await pair.startSidecar("")
         try await pair.startPrometheus(
             "remote_read: [{url: \"\(pair.own)/api/v1/read\", read_recent: true}]\n")
-        try await until("some samples") { try await pair.samples(pair.own, "up", at: pair.now).count > 4 }
+        try await eventually("some samples") { try await pair.samples(pair.own, "up", at: pair.now).count > 4 }
         let end = pair.now - 1
         let selector = #"{__name__=~"up|scrape_duration_seconds|process_.*"}"#
         let stored = try await pair.samples(pair.own, selector, at: end)
@@ -174,7 +175,7 @@ private final class Pair {
     }
 
     /// The sidecar reads what a Prometheus stores: the same samples, merged with its own; who does not answer is a warning.
-    @Test(.enabled(if: isInstalled("prometheus"), "needs the Debian package prometheus"), .timeLimit(.minutes(2)))
+    @Test(.enabled(if: isInstalled("prometheus"), "needs the Debian package prometheus"), .timeLimit(.minutes(10)))
     func readsFromAPrometheus() async throws {
         let pair = try Pair()
         try await pair.startPrometheus(
@@ -186,7 +187,7 @@ private final class Pair {
             "remote_read: [{name: theirs, url: \"\(pair.other)/api/v1/read\", \(keys)}]"
         }
         try await pair.startSidecar(read("read_recent: true, required_matchers: {job: theirs}"))
-        try await until("some samples of both") {
+        try await eventually("some samples of both") {
             let theirs = try await pair.samples(pair.other, "up", at: pair.now).count
             let own = try await pair.samples(pair.own, #"up{job="self"}"#, at: pair.now).count
             return theirs > 4 && own > 2
@@ -220,7 +221,7 @@ private final class Pair {
     }
 
     /// Queries and rules are answered by another Prometheus, which gets every sample; its outage shows and ends.
-    @Test(.enabled(if: isInstalled("prometheus"), "needs the Debian package prometheus"), .timeLimit(.minutes(2)))
+    @Test(.enabled(if: isInstalled("prometheus"), "needs the Debian package prometheus"), .timeLimit(.minutes(10)))
     func runsOnARemoteEngine() async throws {
         let pair = try Pair()
         try AtomicFile.write(
@@ -235,21 +236,21 @@ private final class Pair {
             storage:
                 "engine: remote, remote: {query_url: \"\(pair.other)\", write_url: \"\(pair.other)/api/v1/write\"}")
         // The rule reads what was written there, and its result comes back the same way.
-        try await until("the rule's result is in the engine: \(pair.sidecar?.text ?? "")") {
+        try await eventually("the rule's result is in the engine: \(pair.sidecar?.text ?? "")") {
             try await !pair.samples(pair.other, "job:up:sum", at: pair.now).isEmpty
         }
         #expect(try await !pair.samples(pair.own, "job:up:sum", at: pair.now).isEmpty)
         let answer = try await pair.http.send(HTTPRequest("GET", pair.own + "/api/v1/label/job/values"))
         #expect(answer.bodyText.contains("self"))
         pair.prometheus?.stop(SIGKILL)
-        try await until("the outage shows in the rule's health") {
+        try await eventually("the outage shows in the rule's health") {
             let rules = try await pair.http.send(HTTPRequest("GET", pair.own + "/api/v1/rules")).bodyText
             return rules.contains(#""health":"err""#) && rules.contains("the remote engine")
         }
         #expect(try await pair.status(pair.own + "/api/v1/query?query=up") == 503)
         try await pair.startPrometheus()
         let back = pair.now
-        try await until("the rule goes on") {
+        try await eventually("the rule goes on") {
             try await pair.samples(pair.own, "job:up:sum", at: pair.now).keys.contains {
                 $0.split(separator: " ").last.flatMap { Double($0) } ?? 0 > Double(back)
             }

@@ -45,14 +45,14 @@ private struct TargetsAnswer: Decodable {
     /// Reasons that are worded in each program's own way.
     private static let ownWords: Set<String> = ["broken", "hexadecimal", "open-without-end"]
 
-    @Test(.enabled(if: isInstalled("python3"), "needs python3"), .timeLimit(.minutes(3)))
+    @Test(.enabled(if: isInstalled("python3"), "needs python3"), .timeLimit(.minutes(10)))
     func takesWhatPrometheusTakes() async throws {
         let directory = try scratch()
         defer { try? FileSystem.removeTree(directory) }
         let targets = try Program(
             ["python3", root + "/Tests/EndToEndTests/scrape_targets.py"], log: directory + "/port")
         defer { targets.stop(SIGKILL) }
-        try await until("the targets serve") { targets.text.hasSuffix("\n") }
+        try await eventually("the targets serve") { targets.text.hasSuffix("\n") }
         let port = String(targets.text.prefix { $0.isNumber })
         for (name, text) in [("token", "secret\n"), ("password", "p\n")] {
             try AtomicFile.write(Array(text.utf8), to: "\(directory)/\(name)")
@@ -72,7 +72,7 @@ private struct TargetsAnswer: Decodable {
         var found = Scraped()
         var difference: [String] = []
         do {
-            try await until("the same series", seconds: 60) {
+            try await eventually("the same series") {
                 found = try await scraped(client, ports[0], port)
                 difference = Set(expected.series.keys).union(found.series.keys).sorted().compactMap { key in
                     let (theirs, own) = (expected.series[key], found.series[key])
@@ -132,7 +132,7 @@ private struct TargetsAnswer: Decodable {
             ], log: directory + "/theirs.log")
         defer { server.stop(SIGKILL) }
         var last = Scraped()
-        try await until("Prometheus has scraped everything", seconds: 60) {
+        try await eventually("Prometheus has scraped everything") {
             let now = try await scraped(client, port, targets)
             defer { last = now }
             try await Task.sleep(for: .seconds(4))

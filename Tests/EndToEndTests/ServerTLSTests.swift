@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import TestSupport
 import Testing
 
 /// The sidecar's own port over TLS, with openssl's certificates, asked by curl and by the command line.
@@ -36,7 +37,7 @@ private final class SecuredSidecar {
     func start() async throws {
         let program = try Program([binary, "run", "--config", config], log: directory + "/log")
         self.program = program
-        try await until("it listens") {
+        try await eventually("it listens") {
             if let status = program.exitStatus { throw TestProblem("it ended with \(status): \(program.text)") }
             return program.text.contains("msg=listening")
         }
@@ -119,16 +120,20 @@ struct ServerTLSTests {
 
         // Names: those of make-pki's client certificate are localhost and loopback addresses.
         try sidecar.write(web(verified + ", client_allowed_sans: [ops.example.org]"), "web.yaml")
-        try await until("the names are asked for") { try await sidecar.curl("--cacert ca.crt \(client)").status != 0 }
+        try await eventually("the names are asked for") {
+            try await sidecar.curl("--cacert ca.crt \(client)").status != 0
+        }
         try sidecar.write(web(verified + ", client_allowed_sans: [ops.example.org, 127.0.0.1]"), "web.yaml")
-        try await until("one of them is enough") { try await sidecar.curl("--cacert ca.crt \(client)").status == 0 }
+        try await eventually("one of them is enough") {
+            try await sidecar.curl("--cacert ca.crt \(client)").status == 0
+        }
 
         // Any certificate at all, none, or one that is verified if it is shown.
         try sidecar.write(web("client_auth_type: RequireAnyClientCert"), "web.yaml")
-        try await until("any is enough") { try await sidecar.curl("--cacert ca.crt \(foreign)").status == 0 }
+        try await eventually("any is enough") { try await sidecar.curl("--cacert ca.crt \(foreign)").status == 0 }
         #expect(try await sidecar.curl("--cacert ca.crt").status != 0)
         try sidecar.write(web("client_auth_type: VerifyClientCertIfGiven, client_ca_file: pki/ca.crt"), "web.yaml")
-        try await until("none is enough") { try await sidecar.curl("--cacert ca.crt").status == 0 }
+        try await eventually("none is enough") { try await sidecar.curl("--cacert ca.crt").status == 0 }
         #expect(try await sidecar.curl("--cacert ca.crt \(foreign)").status != 0)
 
         // A renewed certificate is served without a restart; one that does not fit its key is not taken.
@@ -137,18 +142,18 @@ struct ServerTLSTests {
         let renewed = try await shell(
             "cd \(pki) && cp server.crt old.crt && rm server.crt server.key && \(root)/scripts/make-pki \(pki)")
         #expect(renewed.status == 0, "\(renewed.output)")
-        try await until("the new one is served") {
+        try await eventually("the new one is served") {
             try ServedCertificate.read(host: "127.0.0.1", port: UInt16(sidecar.port)).serial != before
         }
         let now = try ServedCertificate.read(host: "127.0.0.1", port: UInt16(sidecar.port)).serial
         #expect(try await shell("cd \(pki) && cp old.crt server.crt").status == 0)
-        try await until("the log tells") {
+        try await eventually("the log tells") {
             sidecar.program?.text.contains("server.key is not the private key of the certificate in") == true
         }
         #expect(try ServedCertificate.read(host: "127.0.0.1", port: UInt16(sidecar.port)).serial == now)
         // Nor is TLS turned off while it runs.
         try sidecar.write("basic_auth_users: {}\n", "web.yaml")
-        try await until("the log tells that too") { sidecar.program?.text.contains("restart the service") == true }
+        try await eventually("the log tells that too") { sidecar.program?.text.contains("restart the service") == true }
         #expect(try await sidecar.curl("--cacert old.crt -k").status == 0)
     }
 

@@ -78,14 +78,19 @@ package struct TestFailure: Error, CustomStringConvertible {
     package init(_ description: String) { self.description = description }
 }
 
-/// Waits until something holds; throws what did not after `seconds`.
-package func eventually(_ what: String, seconds: Double = 120, _ holds: () async throws -> Bool) async throws {
+/// Waits until something holds; throws what did not after `seconds`. It is looked at a fair number of times whatever the clock
+/// says: on a machine that is busy this task may not run for long.
+package func eventually(
+    _ what: @autoclosure () -> String, seconds: Double = 120, _ holds: () async throws -> Bool
+) async throws {
     let deadline = ContinuousClock.now + .milliseconds(Int(seconds * 1000))
-    while ContinuousClock.now < deadline {
+    var looks = 0
+    while looks < 50 || ContinuousClock.now < deadline {
         if try await holds() { return }
-        try await Task.sleep(for: .milliseconds(20))
+        looks += 1
+        try await Task.sleep(for: .milliseconds(looks < 50 ? 20 : 100))
     }
-    throw TestFailure("waited \(seconds) s in vain: \(what)")
+    throw TestFailure("waited \(seconds) s in vain: \(what())")
 }
 
 /// A directory of the test's own.

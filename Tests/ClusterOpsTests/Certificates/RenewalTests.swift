@@ -10,7 +10,7 @@ struct RenewalTests {
     /// Of every component one: each renewal calls openssl many times.
     private static let some = ["apiserver", "etcd-peer", "controller-manager.conf", "scheduler.conf", "admin.conf"]
 
-    @Test(.timeLimit(.minutes(5))) func renewsWhatIsDueAndRestartsEachHolderOnceInOrder() async throws {
+    @Test(.timeLimit(.minutes(10))) func renewsWhatIsDueAndRestartsEachHolderOnceInOrder() async throws {
         let node = try StandInNode(days: 5)
         try await node.proveAll()
         let before = node.serials()
@@ -42,7 +42,7 @@ struct RenewalTests {
         #expect(options.decide(now: now).plan.items.isEmpty)
     }
 
-    @Test(.timeLimit(.minutes(5))) func aKillAtEachStepInTurnIsResumedToTheSameEnd() async throws {
+    @Test(.timeLimit(.minutes(10))) func aKillAtEachStepInTurnIsResumedToTheSameEnd() async throws {
         let node = try StandInNode(days: 5)
         try await node.proveAll()
         let before = node.serials().filter { Self.some.contains($0.key) }
@@ -76,7 +76,7 @@ struct RenewalTests {
         try await node.proveAll()
     }
 
-    @Test(.timeLimit(.minutes(5))) func aFailureAtEachPointBringsTheOldStateBack() async throws {
+    @Test(.timeLimit(.minutes(10))) func aFailureAtEachPointBringsTheOldStateBack() async throws {
         let node = try StandInNode(days: 5)
         try await node.proveAll()
         let old = node.serials()
@@ -121,7 +121,7 @@ struct RenewalTests {
         #expect(try await node.renewal(options).run(options.decide(now: now).plan).outcome == .done)
     }
 
-    @Test(.timeLimit(.minutes(5))) func saysWhatItCannotRenew() async throws {
+    @Test(.timeLimit(.minutes(10))) func saysWhatItCannotRenew() async throws {
         let node = try StandInNode(days: 5)
         let pki = node.layout.pki
         try FileSystem.removeFile(pki + "/ca.key")
@@ -143,7 +143,7 @@ struct RenewalTests {
         #expect(told(decision.notes, "/kubelet.crt", "remove both and restart kubelet"))
     }
 
-    @Test(.timeLimit(.minutes(5))) func seesInTheHandshakeWhatThePortsShow() async throws {
+    @Test(.timeLimit(.minutes(10))) func seesInTheHandshakeWhatThePortsShow() async throws {
         let node = try StandInNode(days: 100)
         try await node.proveAll()
         let inventory = CertificateInventory(layout: node.layout)
@@ -170,7 +170,7 @@ struct RenewalTests {
         #expect(try after.served.get().serial == apiserver.served.get().serial)
     }
 
-    @Test(.timeLimit(.minutes(5))) func expiredCertificatesAreNotPutBack() async throws {
+    @Test(.timeLimit(.minutes(10))) func expiredCertificatesAreNotPutBack() async throws {
         let node = try StandInNode(days: 0)
         let options = node.options
         let later = now + 86_400_000

@@ -175,7 +175,7 @@ private final class MemoryLease: LeaseStore {
 /// A renewal that has to wait for its turn.
 @Suite(.enabled(if: StandInNode.isThere, "needs etcd, openssl and python3: scripts/deps test"))
 struct RenewalTurnTests {
-    @Test(.timeLimit(.minutes(5))) func nothingIsStoppedBeforeItsTurnAndTheTurnIsGivenOn() async throws {
+    @Test(.timeLimit(.minutes(10))) func nothingIsStoppedBeforeItsTurnAndTheTurnIsGivenOn() async throws {
         let node = try StandInNode(days: 5)
         try await node.proveAll()
         let lease = MemoryLease()

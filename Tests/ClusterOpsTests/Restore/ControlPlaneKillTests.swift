@@ -44,7 +44,7 @@ struct ControlPlaneKillTests {
 
     /// Cut off before every step and behind it, before the journal says so: resumed each time, one restore of as many kills
     /// as there are places ends as if nobody had killed it.
-    @Test(.timeLimit(.minutes(5))) func aKillAtEachStepInTurnIsResumedToTheSameEnd() async throws {
+    @Test(.timeLimit(.minutes(10))) func aKillAtEachStepInTurnIsResumedToTheSameEnd() async throws {
         let node = try StandInNode(days: 5)
         try await node.proveAll()
         let access = etcd(node)
@@ -111,7 +111,7 @@ struct ControlPlaneKillTests {
 
     /// One that crashes and is started again is not running just when it is looked for: it has stopped when the runtime has no
     /// pod of it any more, or where that cannot be asked when it was not seen for longer than kubelet's poll.
-    @Test(.timeLimit(.minutes(2)), arguments: [true, false])
+    @Test(.timeLimit(.minutes(10)), arguments: [true, false])
     func anEtcdBetweenTwoCrashesIsNotTakenForStopped(_ runtimeAnswers: Bool) async throws {
         let directory = try temporaryDirectory()
         defer { try? FileSystem.removeTree(directory) }
