@@ -93,6 +93,10 @@ let package = Package(
         .target(
             name: "TestSupport", dependencies: ["Platform"], path: "Tests/TestSupport",
             exclude: ["kube_api_standin.py"], swiftSettings: strict),
+        // What fuzzing does with its inputs, for libFuzzer and for the tests.
+        .target(
+            name: "FuzzWalks", dependencies: ["MetricModel", "Monitoring"], path: "Tests/FuzzWalks",
+            swiftSettings: strict),
         .testTarget(
             name: "KubernetesTests", dependencies: ["Kubernetes", "Platform", "TestSupport"], swiftSettings: strict),
         // What scripts/promql-fuzz compares a real Prometheus with.
@@ -100,7 +104,9 @@ let package = Package(
             name: "promql-probe", dependencies: ["MetricModel", "PromQL"], path: "Tests/PromQLProbe",
             swiftSettings: strict),
 
-        .testTarget(name: "MetricModelTests", dependencies: ["MetricModel", "TestSupport"], swiftSettings: strict),
+        .testTarget(
+            name: "MetricModelTests", dependencies: ["MetricModel", "FuzzWalks", "TestSupport"],
+            swiftSettings: strict),
         .testTarget(
             name: "PlatformTests", dependencies: ["Platform", "TestSupport", logging] + grdb, swiftSettings: strict),
         .testTarget(name: "PromQLTests", dependencies: ["PromQL", "MetricModel"], swiftSettings: strict),
@@ -109,7 +115,9 @@ let package = Package(
         .testTarget(name: "EtcdTests", dependencies: ["Etcd", "Platform"], swiftSettings: strict),
         .testTarget(
             name: "MonitoringTests",
-            dependencies: ["Monitoring", "MetricModel", "PromQL", "Platform", "Kubernetes", "TestSupport"],
+            dependencies: [
+                "Monitoring", "MetricModel", "PromQL", "Platform", "Kubernetes", "FuzzWalks", "TestSupport",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "ClusterOpsTests",
@@ -146,6 +154,6 @@ if Context.environment["KOPS_FUZZ"] != nil {
     package.targets.append(
         .executableTarget(
             name: "kops-fuzz",
-            dependencies: ["MetricModel", "Platform", "PromQL", "TSDB", "Monitoring", "Etcd", logging],
+            dependencies: ["FuzzWalks", "MetricModel", "Platform", "PromQL", "TSDB", "Monitoring", "Etcd", logging],
             path: "Tests/Fuzzing", exclude: ["corpus"], swiftSettings: strict))
 }

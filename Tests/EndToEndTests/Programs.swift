@@ -73,13 +73,22 @@ func scratch() throws -> String {
 /// Ports that nobody listens on now.
 func freePorts(_ count: Int) throws -> [Int] { try (0..<count).map { _ in Int(try LoopbackPorts.free()) } }
 
-/// The package's directory, and the binary that was built with the tests.
+/// The package's directory.
 let root: String = {
     var parts = #filePath.split(separator: "/")
     parts.removeLast(3)
     return "/" + parts.joined(separator: "/")
 }()
-let binary = root + "/.build/debug/kops-sidecar"
+
+/// Where the tests were built, and the program with them: also where that is another directory than `.build`.
+let builtDirectory: String = {
+    var path = [CChar](repeating: 0, count: 4096)
+    let length = readlink("/proc/self/exe", &path, path.count)
+    let own = FileSystem.parent(
+        of: String(decoding: path.prefix(max(0, length)).map { UInt8(bitPattern: $0) }, as: UTF8.self))
+    return FileSystem.exists(own + "/kops-sidecar") ? own : root + "/.build/debug"
+}()
+let binary = builtDirectory + "/kops-sidecar"
 
 func isInstalled(_ programs: String...) -> Bool {
     programs.allSatisfy { name in

@@ -54,7 +54,7 @@ struct RemoteRestoreTests {
                 let enter = "\(directory)/enter-n\(i)"
                 let script = """
                     #!/bin/sh
-                    \(installed.contains(i) ? "PATH=\(root)/.build/debug:$PATH" : "")
+                    \(installed.contains(i) ? "PATH=\(builtDirectory):$PATH" : "")
                     exec unshare -m sh -c 'mount --bind "$1" "$2" && exec sh -c "$3"' sh \(host(i)) \(node) "$SSH_ORIGINAL_COMMAND"
                     """
                 try AtomicFile.write(Array(script.utf8), to: enter, mode: 0o755)

@@ -1,14 +1,15 @@
+import FuzzWalks
 import MetricModel
 
 /// All targets by name.
 let fuzzTargets: [String: @Sendable (UnsafeRawBufferPointer) -> Void] = [
-    "exposition-text": { walkExposition($0, .text) },
-    "exposition-openmetrics": { walkExposition($0, .openMetrics) },
+    "exposition-text": { sound(walkExposition($0, .text)) },
+    "exposition-openmetrics": { sound(walkExposition($0, .openMetrics)) },
     "promql": parsePromQL,
     "series-notation": parseNotation,
-    "remote-write": decodeWriteRequest,
+    "remote-write": { sound(decodeWriteRequest($0)) },
     "remote-read-chunk": decodeXORChunk,
-    "relabel": relabelAnything,
+    "relabel": { sound(relabelAnything($0)) },
     "template": renderTemplate,
     "store-chunk": decodeChunk,
     "store-row": decodeRow,
@@ -20,3 +21,5 @@ let fuzzTargets: [String: @Sendable (UnsafeRawBufferPointer) -> Void] = [
     "gzip": inflate,
     "dns": decodeDNS,
 ]
+
+private func sound(_ problem: String?) { check(problem == nil, problem ?? "") }

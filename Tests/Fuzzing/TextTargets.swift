@@ -3,19 +3,6 @@ import MetricModel
 @testable import Monitoring
 @testable import PromQL
 
-func walkExposition(_ bytes: UnsafeRawBufferPointer, _ format: ExpositionFormat) {
-    var parser = ExpositionParser(bytes, format)
-    for _ in 0...bytes.count {
-        guard let line = try? parser.next() else { return }
-        switch line {
-        case .end: return
-        case .sample(let place, _, _): _ = try? parseSeriesText(UnsafeRawBufferPointer(rebasing: bytes[place]))
-        case .type(let a, let b), .help(let a, let b), .unit(let a, let b): _ = (bytes[a].count, bytes[b].count)
-        }
-    }
-    check(false, "the parser does not end")
-}
-
 /// What is read is printed, and what is printed is read as the same.
 func parsePromQL(_ bytes: UnsafeRawBufferPointer) {
     let text = String(decoding: bytes, as: UTF8.self)
@@ -49,30 +36,4 @@ func renderTemplate(_ bytes: UnsafeRawBufferPointer) {
             check(out.utf8.count <= max(text.utf8.count, TemplateSet.maxOutput + 1024), "a rendering beyond the limit")
         }
     }
-}
-
-/// Texts are parted by bytes 0xff: labels' names and values, then a step's pattern, label, separator, replacement.
-func relabelAnything(_ bytes: UnsafeRawBufferPointer) {
-    guard let first = bytes.first else { return }
-    let texts = bytes.dropFirst().split(separator: 0xff, omittingEmptySubsequences: false).map {
-        String(decoding: $0.prefix(200), as: UTF8.self)
-    }
-    func text(_ index: Int) -> String { texts.isEmpty ? "" : texts[index % texts.count] }
-    let labels = Labels((0..<3).map { (text(2 * $0), text(2 * $0 + 1)) }.filter { !$0.0.isEmpty })
-    var steps: [RelabelConfig] = []
-    for i in 0..<2 {
-        guard var step = try? RelabelConfig(regex: text(6 + 4 * i)) else { continue }
-        let actions = RelabelConfig.Action.allCases
-        step.action = actions[(Int(first) + 5 * i) % actions.count]
-        step.sourceLabels = [text(0), text(2)]
-        (step.targetLabel, step.separator, step.replacement) = (text(7 + 4 * i), text(8 + 4 * i), text(9 + 4 * i))
-        step.modulus = UInt64(first % 10)
-        steps.append(step)
-    }
-    guard let out = relabel(labels, with: steps) else { return }
-    let names = out.pairs.map { Array($0.name.utf8) }
-    for (a, b) in zip(names, names.dropFirst()) {
-        check(a.lexicographicallyPrecedes(b), "names out of order or doubled: \(out)")
-    }
-    check(!out.pairs.contains { $0.value.isEmpty }, "an empty value stays: \(out)")
 }

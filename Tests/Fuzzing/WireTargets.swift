@@ -1,21 +1,8 @@
-import MetricModel
 import Platform
 
 @testable import Etcd
 @testable import Monitoring
 @testable import Platform
-
-/// As the block, and as the message within a sound block.
-func decodeWriteRequest(_ bytes: UnsafeRawBufferPointer) {
-    for body in [Array(bytes), Snappy.packed(Array(bytes))] {
-        guard let request = try? WriteRequest(compressed: body) else { continue }
-        for series in request.series {
-            check(series.timestamps.count == series.values.count, "columns of two lengths")
-            check(!series.labels.metricName.isEmpty, "a series without a name")
-        }
-        _ = try? ReadRequest(compressed: body)
-    }
-}
 
 func decodeXORChunk(_ bytes: UnsafeRawBufferPointer) {
     guard var reader = XORChunkReader(bytes) else { return }

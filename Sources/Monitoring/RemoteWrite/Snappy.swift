@@ -1,7 +1,7 @@
 import CSnappy
 
 /// Snappy blocks, as remote write and remote read wrap their messages.
-enum Snappy {
+package enum Snappy {
     /// Input can be anything: what a block claims of its size is checked before memory is taken.
     static func unpacked(_ body: [UInt8], maxBytes: Int) throws(WriteRequestError) -> [UInt8] {
         var length = 0
@@ -27,7 +27,7 @@ enum Snappy {
         return plain
     }
 
-    static func packed(_ plain: [UInt8]) -> [UInt8] {
+    package static func packed(_ plain: [UInt8]) -> [UInt8] {
         [UInt8](unsafeUninitializedCapacity: snappy_max_compressed_length(plain.count)) { out, count in
             var length = out.count
             let status = plain.withUnsafeBytes { bytes in

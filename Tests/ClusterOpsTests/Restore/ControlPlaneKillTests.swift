@@ -134,7 +134,8 @@ struct ControlPlaneKillTests {
             asked.withLock { $0 += 1 }
             return runtimeAnswers && isGone.withLock { $0 }
         }
-        around.quietLimit = .milliseconds(1500)
+        // Longer than a busy machine takes to start an etcd.
+        around.quietLimit = .seconds(10)
         let executor = RestoreExecutor(
             journal: RestoreJournal(started: "", plan: record), destinations: [], clock: .system, surroundings: around,
             announce: nil, progress: nil)
@@ -155,7 +156,7 @@ struct ControlPlaneKillTests {
         try await stop.value
         let at = try #require(stopped.withLock { $0 })
         #expect(at > ended)
-        if !runtimeAnswers { #expect(at - ended >= .milliseconds(1000)) }
+        if !runtimeAnswers { #expect(at - ended >= .seconds(5)) }
         #expect(FileSystem.exists(kubernetes + "/held/etcd.yaml"))
     }
 }
