@@ -45,6 +45,25 @@ import Testing
         #expect(whole)
         #expect(times == timestamps)
         #expect(floats.map(\.bitPattern) == values.map(\.bitPattern))
+        // And a part of it, with timestamps of its own or those of the chunk before.
+        var sharing: [UInt8] = []
+        SampleChunk.encode(timestamps, values, shared: true, into: &sharing)
+        let scratch = DecodeScratch()
+        for _ in 0..<8 {
+            let bounds = [timestamps.randomElement(using: &random) ?? 0, timestamps.randomElement(using: &random) ?? 0]
+            let from = (bounds.min() ?? 0) + Int64.random(in: -1...1, using: &random)
+            let through = (bounds.max() ?? 0) + Int64.random(in: -1...1, using: &random)
+            let expected = timestamps.indices.filter { timestamps[$0] >= from && timestamps[$0] <= through }
+            for (body, shared) in [(bytes, []), (sharing, timestamps)] {
+                let found = body.withUnsafeBytes {
+                    SampleChunk.decode(
+                        $0, count: timestamps.count, shared: shared, from: from, through: through, scratch: scratch)
+                }
+                #expect(found.map(Array.init) == expected)
+                #expect(found?.map { scratch.times[$0] } == expected.map { timestamps[$0] })
+                #expect(found?.map { scratch.values[$0].bitPattern } == expected.map { values[$0].bitPattern })
+            }
+        }
     }
 
     @Test(arguments: 0..<300)
@@ -138,7 +157,7 @@ import Testing
         let scratch = DecodeScratch()
         bytes.withUnsafeBytes {
             var reader = ByteReader($0)
-            ValueColumn.decode(&reader, count: values.count, scratch: scratch)
+            ValueColumn.decode(&reader, count: values.count, wanted: values.indices, scratch: scratch)
             #expect(!reader.failed && reader.atEnd)
         }
         #expect(Array(UnsafeBufferPointer(start: scratch.values, count: values.count)) == values)

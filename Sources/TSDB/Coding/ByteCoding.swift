@@ -129,6 +129,46 @@ struct BitWriter {
     }
 }
 
+/// Numbers of one width in bits, most significant first, each of which can be read by itself: a processor reads several at
+/// once, where a reader of bits waits for one to know the place of the next.
+struct BitBlock {
+    private let bytes: UnsafeRawBufferPointer
+    private let width: Int
+
+    /// Takes the bytes of `count` numbers, to the next whole byte. Where they are not there the reader has failed, and all
+    /// numbers are 0.
+    init(_ reader: inout ByteReader, count: Int, width: Int) {
+        bytes = reader.slice((count * width + 7) / 8)
+        self.width = reader.failed ? 0 : width
+    }
+
+    @inline(__always)
+    subscript(index: Int) -> UInt64 {
+        if width == 0 { return 0 }
+        let bit = index * width
+        if width > 56 { return number(at: bit, width - 32) << 32 | number(at: bit + width - 32, 32) }
+        return number(at: bit, width)
+    }
+
+    /// `width` is 1…56.
+    @inline(__always)
+    private func number(at bit: Int, _ width: Int) -> UInt64 {
+        let at = bit >> 3
+        let word =
+            at + 8 <= bytes.count
+            ? UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self)) : lastWord(at)
+        return (word &<< UInt64(bit & 7)) &>> UInt64(64 - width)
+    }
+
+    /// What is there of a word near the end, from its top.
+    @inline(never)
+    private func lastWord(_ at: Int) -> UInt64 {
+        var word: UInt64 = 0
+        for i in at..<bytes.count { word |= UInt64(bytes[i]) << UInt64(56 - (i - at) * 8) }
+        return word
+    }
+}
+
 /// Reads what `BitWriter` wrote; past the end it yields zeros and sets `failed`.
 struct BitReader {
     private let bytes: UnsafeRawBufferPointer

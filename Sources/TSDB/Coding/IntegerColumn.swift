@@ -164,10 +164,11 @@ enum IntegerColumn {
         if !reader.failed { out.append(contentsOf: UnsafeBufferPointer(start: memory, count: count)) }
     }
 
-    /// Writes `count` values, which `out` has room for.
-    static func decode(_ reader: inout ByteReader, count: Int, to out: UnsafeMutablePointer<Int64>) {
+    /// Writes the values of a column of `count`, which `out` has room for: all, or the first `wanted` at least.
+    static func decode(
+        _ reader: inout ByteReader, count: Int, wanted: Int = .max, to out: UnsafeMutablePointer<Int64>
+    ) {
         guard count > 0 else { return }
-        var index = 0
         let kind = reader.byte()
         let (isReferenced, isSparse) = (kind & 0xf8 == 8, kind & 0xf8 == 16)
         let order = isReferenced || isSparse ? Int(kind & 7) : Int(kind >> 1)
@@ -175,101 +176,96 @@ enum IntegerColumn {
             reader.failed = true
             return
         }
-        var value = reader.zigzag()
-        out[0] = value
-        index = 1
-        var difference: Int64 = 0
+        var sum = Sum(value: reader.zigzag(), out: out)
+        out[0] = sum.value
         var left = count - 1
         if order == 2 {
             guard left > 0 else {
                 reader.failed = true
                 return
             }
-            difference = reader.zigzag()
-            value &+= difference
-            out[1] = value
-            index = 2
+            sum.difference = reader.zigzag()
+            sum.value &+= sum.difference
+            out[1] = sum.value
             left -= 1
         }
-        if isSparse {
-            while left > 0, !reader.failed {
-                let width = Int(reader.byte())
-                let size = min(64, left)
-                guard width <= 64 else {
-                    reader.failed = true
-                    return
-                }
+        sum.index = count - left
+        if !isReferenced && !isSparse && kind & 1 == 1 {
+            decodeVarints(&reader, order, &left, wanted, &sum)
+            return
+        }
+        while left > 0, sum.index < wanted, !reader.failed {
+            let reference = isReferenced ? reader.zigzag() : 0
+            let width = Int(reader.byte())
+            let size = min(64, left)
+            guard width <= 64 else {
+                reader.failed = true
+                return
+            }
+            if isSparse {
                 var mask: UInt64 = 0
                 for i in 0..<((size + 7) / 8) { mask |= UInt64(reader.byte()) << UInt64(56 - i * 8) }
                 if size < 64 { mask &= ~(UInt64.max >> UInt64(size)) }
-                var bits = BitReader(reader.slice((mask.nonzeroBitCount * width + 7) / 8))
+                let block = BitBlock(&reader, count: mask.nonzeroBitCount, width: width)
+                var place = 0
                 for i in 0..<size {
-                    let read = (mask << UInt64(i)) >> 63 == 1 ? unzigzag(bits.read(width)) : 0
-                    if order == 1 { difference = read } else { difference &+= read }
-                    value &+= difference
-                    out[index] = value
-                    index += 1
-                }
-                left -= size
-            }
-        } else if isReferenced || kind & 1 == 0 {
-            while left > 0, !reader.failed {
-                let reference = isReferenced ? reader.zigzag() : 0
-                let width = Int(reader.byte())
-                let size = min(64, left)
-                guard width <= 64 else {
-                    reader.failed = true
-                    return
-                }
-                var bits = BitReader(reader.slice((size * width + 7) / 8))
-                if isReferenced {
-                    for _ in 0..<size {
-                        let read = reference &+ Int64(bitPattern: bits.read(width))
-                        if order == 1 { difference = read } else { difference &+= read }
-                        value &+= difference
-                        out[index] = value
-                        index += 1
+                    var read: Int64 = 0
+                    if (mask << UInt64(i)) >> 63 == 1 {
+                        read = unzigzag(block[place])
+                        place += 1
                     }
-                } else if order == 1 {
-                    for _ in 0..<size {
-                        value &+= unzigzag(bits.read(width))
-                        out[index] = value
-                        index += 1
-                    }
-                } else {
-                    for _ in 0..<size {
-                        difference &+= unzigzag(bits.read(width))
-                        value &+= difference
-                        out[index] = value
-                        index += 1
-                    }
+                    sum.add(read, order)
                 }
-                left -= size
+            } else {
+                let block = BitBlock(&reader, count: size, width: width)
+                switch (isReferenced, order) {
+                case (true, 1): for i in 0..<size { sum.add(reference &+ Int64(bitPattern: block[i]), 1) }
+                case (true, _): for i in 0..<size { sum.add(reference &+ Int64(bitPattern: block[i]), 2) }
+                case (false, 1): for i in 0..<size { sum.add(unzigzag(block[i]), 1) }
+                case (false, _): for i in 0..<size { sum.add(unzigzag(block[i]), 2) }
+                }
             }
-        } else {
-            while left > 0, !reader.failed {
-                let coded = reader.varint()
-                if coded != 0 {
-                    if order == 1 { difference = unzigzag(coded) } else { difference &+= unzigzag(coded) }
-                    value &+= difference
-                    out[index] = value
-                    index += 1
-                    left -= 1
-                    continue
-                }
-                let run = reader.varint()
-                guard run < UInt64(left) else {
-                    reader.failed = true
-                    return
-                }
-                if order == 1 { difference = 0 }
-                for _ in 0...run {
-                    value &+= difference
-                    out[index] = value
-                    index += 1
-                }
-                left -= Int(run) + 1
+            left -= size
+        }
+    }
+
+    /// The value that differences have come to, and where the next one goes.
+    private struct Sum {
+        var value: Int64
+        var difference: Int64 = 0
+        var index = 0
+        let out: UnsafeMutablePointer<Int64>
+
+        @inline(__always)
+        mutating func add(_ read: Int64, _ order: Int) {
+            if order == 1 {
+                value &+= read
+            } else {
+                difference &+= read
+                value &+= difference
             }
+            out[index] = value
+            index += 1
+        }
+    }
+
+    private static func decodeVarints(
+        _ reader: inout ByteReader, _ order: Int, _ left: inout Int, _ wanted: Int, _ sum: inout Sum
+    ) {
+        while left > 0, sum.index < wanted, !reader.failed {
+            let coded = reader.varint()
+            if coded != 0 {
+                sum.add(unzigzag(coded), order)
+                left -= 1
+                continue
+            }
+            let run = reader.varint()
+            guard run < UInt64(left) else {
+                reader.failed = true
+                return
+            }
+            for _ in 0...run { sum.add(0, order) }
+            left -= Int(run) + 1
         }
     }
 }

@@ -118,28 +118,46 @@ enum SampleChunk {
         _ body: UnsafeRawBufferPointer, count: Int, shared: [Int64], timestamps: inout [Int64], values: inout [Double]
     ) -> Bool {
         let scratch = DecodeScratch()
-        guard decode(body, count: count, shared: shared, scratch: scratch) else { return false }
+        guard let wanted = decode(body, count: count, shared: shared, from: .min, through: .max, scratch: scratch),
+            wanted.count == count
+        else { return false }
         timestamps.append(contentsOf: UnsafeBufferPointer(start: scratch.times, count: count))
         values.append(contentsOf: UnsafeBufferPointer(start: scratch.values, count: count))
         return true
     }
 
-    /// Decodes into the scratch's columns. False where the bytes are damaged.
+    /// Decodes into the scratch's columns what lies within the bounds; at which indices it does. Nil where the bytes are
+    /// damaged.
     static func decode(
-        _ body: UnsafeRawBufferPointer, count: Int, shared: [Int64], scratch: DecodeScratch
-    ) -> Bool {
+        _ body: UnsafeRawBufferPointer, count: Int, shared: [Int64], from: Int64, through: Int64,
+        scratch: DecodeScratch
+    ) -> Range<Int>? {
         scratch.reserve(count)
         var reader = ByteReader(body)
         if sharesTimestamps(body) {
-            guard shared.count == count else { return false }
+            guard shared.count == count else { return nil }
             _ = reader.byte()
-            shared.withUnsafeBufferPointer { shared in
-                if let start = shared.baseAddress { scratch.times.update(from: start, count: count) }
+            let wanted = shared.withUnsafeBufferPointer { shared in
+                let wanted = indices(shared, from, through)
+                if let start = shared.baseAddress {
+                    (scratch.times + wanted.lowerBound).update(from: start + wanted.lowerBound, count: wanted.count)
+                }
+                return wanted
             }
-        } else {
-            guard timestamps(&reader, count, scratch.times) else { return false }
+            ValueColumn.decode(&reader, count: count, wanted: wanted, scratch: scratch)
+            return reader.failed ? nil : wanted
         }
-        ValueColumn.decode(&reader, count: count, scratch: scratch)
-        return !reader.failed
+        guard timestamps(&reader, count, scratch.times) else { return nil }
+        let wanted = indices(UnsafeBufferPointer(start: scratch.times, count: count), from, through)
+        ValueColumn.decode(&reader, count: count, wanted: wanted, scratch: scratch)
+        return reader.failed ? nil : wanted
+    }
+
+    /// Where ascending times lie within the bounds.
+    private static func indices(_ times: UnsafeBufferPointer<Int64>, _ from: Int64, _ through: Int64) -> Range<Int> {
+        guard let first = times.first, let last = times.last else { return 0..<0 }
+        let low = first < from ? times.partitioningIndex { $0 >= from } : 0
+        let high = last > through ? times.partitioningIndex { $0 > through } : times.count
+        return low..<max(low, high)
     }
 }

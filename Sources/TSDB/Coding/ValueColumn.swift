@@ -120,26 +120,26 @@ enum ValueColumn {
         return bits.finish()
     }
 
-    /// Writes `count` values from all that is left in the reader into the scratch.
-    static func decode(_ reader: inout ByteReader, count: Int, scratch: DecodeScratch) {
-        guard count > 0 else { return }
+    /// Writes the values with indices in `wanted` of `count`, from all that is left in the reader, into the scratch.
+    static func decode(_ reader: inout ByteReader, count: Int, wanted: Range<Int>, scratch: DecodeScratch) {
+        guard count > 0, !wanted.isEmpty else { return }
         scratch.reserve(count)
         switch reader.byte() {
         case 0:
             let value = Double(bitPattern: reader.word())
-            scratch.values.update(repeating: value, count: count)
-        case 1: decodeScaled(&reader, count, scratch, hasFactor: false)
-        case 3: decodeScaled(&reader, count, scratch, hasFactor: true)
+            (scratch.values + wanted.lowerBound).update(repeating: value, count: wanted.count)
+        case 1: decodeScaled(&reader, count, wanted, scratch, hasFactor: false)
+        case 3: decodeScaled(&reader, count, wanted, scratch, hasFactor: true)
         case 2:
             var bits = BitReader(reader.slice(reader.bytes.count - reader.at))
-            decodeXor(&bits, count, scratch.values)
+            decodeXor(&bits, wanted.upperBound, scratch.values)
             if bits.failed { reader.failed = true }
         default: reader.failed = true
         }
     }
 
     private static func decodeScaled(
-        _ reader: inout ByteReader, _ count: Int, _ scratch: DecodeScratch, hasFactor: Bool
+        _ reader: inout ByteReader, _ count: Int, _ wanted: Range<Int>, _ scratch: DecodeScratch, hasFactor: Bool
     ) {
         let scale = Int(reader.byte())
         guard scale < powersOfTen.count else {
@@ -158,15 +158,14 @@ enum ValueColumn {
             exceptions.append((index, reader.word()))
         }
         let factor = hasFactor ? Int64(truncatingIfNeeded: reader.varint()) : 1
-        IntegerColumn.decode(&reader, count: count, to: scratch.integers)
+        IntegerColumn.decode(&reader, count: count, wanted: wanted.upperBound, to: scratch.integers)
         if reader.failed { return }
         let (integers, out) = (scratch.integers, scratch.values)
-        if hasFactor { for i in 0..<count { integers[i] &*= factor } }
         if scale == 0 {
-            for i in 0..<count { out[i] = Double(integers[i]) }
+            for i in wanted { out[i] = Double(integers[i] &* factor) }
         } else {
             let divisor = powersOfTen[scale]
-            for i in 0..<count { out[i] = Double(integers[i]) / divisor }
+            for i in wanted { out[i] = Double(integers[i] &* factor) / divisor }
         }
         for (index, word) in exceptions { out[index] = Double(bitPattern: word) }
     }

@@ -137,30 +137,29 @@ struct ChunkRow {
                 guard SampleChunk.decodeTimestamps(owner.body, count: owner.count, into: &shared) else { return false }
                 sharedIsDecoded = true
             }
-            guard SampleChunk.decode(body, count: entry.count, shared: shared, scratch: scratch) else { return false }
-            added += out[index].add(scratch, entry.count, from: from, through: through)
+            guard
+                let found = SampleChunk.decode(
+                    body, count: entry.count, shared: shared, from: from, through: through, scratch: scratch)
+            else { return false }
+            out[index].add(scratch, found)
+            added += found.count
         }
         return true
     }
 }
 
 extension SeriesSamples {
-    /// Adds what lies within the bounds of a chunk decoded into the scratch; how many samples that are.
-    fileprivate mutating func add(_ scratch: DecodeScratch, _ count: Int, from: Int64, through: Int64) -> Int {
-        let times = UnsafeBufferPointer(start: scratch.times, count: count)
-        var (low, high) = (0, count)
-        if times[0] < from { low = times.partitioningIndex { $0 >= from } }
-        if times[count - 1] > through { high = times.partitioningIndex { $0 > through } }
-        guard low < high else { return 0 }
-        if timestamps.last.map({ $0 < times[low] }) ?? true {
-            timestamps.append(contentsOf: times[low..<high])
-            values.append(contentsOf: UnsafeBufferPointer(start: scratch.values, count: count)[low..<high])
+    /// Adds samples of a chunk that were decoded into the scratch.
+    fileprivate mutating func add(_ scratch: DecodeScratch, _ found: Range<Int>) {
+        if found.isEmpty { return }
+        let newTimes = UnsafeBufferPointer(start: scratch.times + found.lowerBound, count: found.count)
+        let newValues = UnsafeBufferPointer(start: scratch.values + found.lowerBound, count: found.count)
+        if timestamps.last.map({ $0 < newTimes[0] }) ?? true {
+            timestamps.append(contentsOf: newTimes)
+            values.append(contentsOf: newValues)
         } else {
-            merge(
-                Array(times[low..<high])[...],
-                Array(UnsafeBufferPointer(start: scratch.values, count: count)[low..<high])[...])
+            merge(Array(newTimes)[...], Array(newValues)[...])
         }
-        return high - low
     }
 
     /// Adds samples in ascending order that may lie among those already here; of two at one time the present one stays.
