@@ -69,7 +69,7 @@ import Testing
     }
 
     @Test func namesAreEscapedAsGoDoes() {
-        #expect(goJSONString("a<b>&\"\\\n\u{1}\u{2028}ü") == "\"a\\u003cb\\u003e\\u0026\\\"\\\\\\n\\u0001\\u2028ü\"")
+        #expect(jsonQuoted("a<b>&\"\\\n\u{1}\u{2028}ü") == "\"a\\u003cb\\u003e\\u0026\\\"\\\\\\n\\u0001\\u2028ü\"")
     }
 }
 

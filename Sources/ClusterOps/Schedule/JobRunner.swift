@@ -175,7 +175,8 @@ package final class JobRunner: Sendable {
         log.debug("job skipped", metadata: ["job": "\(job.name)", "reason": "\(reason)"])
     }
 
-    /// Runs a job now and waits for its end. Throws where there is no such job or it is under way.
+    /// Runs a job now and waits for its end. Throws where there is no such job or it is under way, and as soon as the caller is told
+    /// to end: the run goes on then.
     package func trigger(_ name: String) async throws -> JobRun {
         let (known, job) = state.withLock { ($0.entries.keys.sorted(), $0.entries[name]?.job) }
         guard let job else {
@@ -185,8 +186,16 @@ package final class JobRunner: Sendable {
             throw JobError(
                 state.withLock { $0.isEnding } ? "the sidecar is ending" : "job \(name) is running already")
         }
-        guard let run = await task.value else { throw JobError("job \(name) was ended before it began") }
-        return run
+        let (ends, end) = AsyncStream<JobRun?>.makeStream()
+        Task {
+            end.yield(await task.value)
+            end.finish()
+        }
+        for await run in ends {
+            guard let run else { throw JobError("job \(name) was ended before it began") }
+            return run
+        }
+        throw CancellationError()
     }
 
     package func list() -> [JobStatus] {

@@ -9,11 +9,11 @@ package struct SeedMember: Sendable, Equatable {
 
     /// As etcd stores it in its database and log: without client URLs, which a member announces when it starts.
     var json: String {
-        "{\"id\":\(id),\"peerURLs\":[\(peerURLs.map(goJSONString).joined(separator: ","))],\"name\":\(goJSONString(name))}"
+        "{\"id\":\(id),\"peerURLs\":[\(peerURLs.map(jsonQuoted).joined(separator: ","))],\"name\":\(jsonQuoted(name))}"
     }
 
     /// The part the v2 store keeps.
-    var raftAttributes: String { "{\"peerURLs\":[\(peerURLs.map(goJSONString).joined(separator: ","))]}" }
+    var raftAttributes: String { "{\"peerURLs\":[\(peerURLs.map(jsonQuoted).joined(separator: ","))]}" }
 }
 
 /// Who forms a restored cluster, and the identifiers that follow from it as etcd computes them: a member's from its peer
@@ -106,22 +106,3 @@ package struct ClusterIdentity: Sendable, Equatable {
 }
 
 func bigEndian(_ value: UInt64) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: value >> (56 - 8 * UInt64($0))) } }
-
-/// A string as Go's encoding/json writes it, with `<`, `>` and `&` escaped.
-func goJSONString(_ text: String) -> String {
-    var out = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": out += "\\\""
-        case "\\": out += "\\\\"
-        case "\n": out += "\\n"
-        case "\r": out += "\\r"
-        case "\t": out += "\\t"
-        case "<", ">", "&", "\u{2028}", "\u{2029}", "\u{0}"..<"\u{20}":
-            let hex = String(scalar.value, radix: 16)
-            out += "\\u" + String(repeating: "0", count: 4 - hex.utf8.count) + hex
-        default: out.unicodeScalars.append(scalar)
-        }
-    }
-    return out + "\""
-}

@@ -58,7 +58,7 @@ enum RaftSnapshot {
         let capacity = 1000
         var events = members.prefix(capacity).enumerated().map { i, member in
             "{\"action\":\"create\",\"node\":{\"key\":\"/0/members/\(String(member.id, radix: 16))/raftAttributes\","
-                + "\"value\":\(goJSONString(member.raftAttributes)),\"modifiedIndex\":\(i + 1),\"createdIndex\":\(i + 1)}}"
+                + "\"value\":\(jsonQuoted(member.raftAttributes)),\"modifiedIndex\":\(i + 1),\"createdIndex\":\(i + 1)}}"
         }
         events += [String](repeating: "null", count: capacity - events.count)
         let count = members.count
@@ -78,6 +78,6 @@ enum RaftSnapshot {
 
     private static func node(_ path: String, _ index: Int, value: String = "", children: String) -> String {
         "{\"Path\":\"\(path)\",\"CreatedIndex\":\(index),\"ModifiedIndex\":\(index),"
-            + "\"ExpireTime\":\"0001-01-01T00:00:00Z\",\"Value\":\(goJSONString(value)),\"Children\":\(children)}"
+            + "\"ExpireTime\":\"0001-01-01T00:00:00Z\",\"Value\":\(jsonQuoted(value)),\"Children\":\(children)}"
     }
 }

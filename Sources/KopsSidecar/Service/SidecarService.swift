@@ -397,6 +397,12 @@ package final class SidecarService: Sendable {
                     .init(service: Part("alertmanagers") { [outlets] in try await outlets.sender.run() }),
                     .init(service: Part("rules") { [rules] in try await rules.run() }),
                     .init(service: Part("remote-write") { [remoteWrite] in await remoteWrite.run() }),
+                    // The lease is given up when no job of the cluster's runs here any more.
+                    .init(service: Part("leadership") { [leadership] in await leadership.run() }),
+                    .init(
+                        service: Part("speaker") { [leadership, notifications] in
+                            await followLeadership(leadership, notifications)
+                        }),
                     .init(service: Part("jobs") { [jobs] in try await jobs.run() }),
                     .init(
                         service: Part("etcd") { [self] in
@@ -404,11 +410,6 @@ package final class SidecarService: Sendable {
                         }),
                     .init(service: Part("log of changes") { [self] in await followChanges() }),
                     .init(service: Part("upgrade") { [self] in await goOnWithUpgrade() }),
-                    .init(service: Part("leadership") { [leadership] in await leadership.run() }),
-                    .init(
-                        service: Part("speaker") { [leadership, notifications] in
-                            await followLeadership(leadership, notifications)
-                        }),
                     .init(service: Part("audit") { [audit] in await audit.run() }),
                     .init(service: Part("events") { [events] in await events.run() }),
                     .init(service: Part("certificates") { [certificates] in await certificates.watch.run() }),

@@ -136,22 +136,7 @@ enum Wording {
 }
 
 /// For text in HTML, with the entities that Go's template package writes.
-package func escapeHTML(_ text: String) -> String {
-    var out = ""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "<": out += "&lt;"
-        case ">": out += "&gt;"
-        case "&": out += "&amp;"
-        case "\"": out += "&#34;"
-        case "\u{0}": out += "\u{fffd}"
-        case "'": out += "&#39;"
-        case "+": out += "&#43;"
-        default: out.unicodeScalars.append(scalar)
-        }
-    }
-    return out
-}
+package func escapeHTML(_ text: String) -> String { htmlEscaped(text).replacing("+", with: "&#43;") }
 
 /// The page of a mail: plain markup that every client shows, no images, nothing fetched from elsewhere.
 enum MailPage {

@@ -7,7 +7,7 @@ func number(_ value: TemplateValue) throws -> Double {
     case .float(let number): return number
     case .int(let number): return Double(number)
     case .string(let text):
-        guard let number = parseFloat(text) else { throw TemplateProblem("can't convert \(goQuoted(text)) to float") }
+        guard let number = parseFloat(text) else { throw TemplateProblem("can't convert \(quoteGo(text)) to float") }
         return number
     default: throw TemplateProblem("can't convert \(value.kind) to float")
     }

@@ -1,4 +1,5 @@
 import Glibc
+import MetricModel
 
 /// The C library's form of a float: `style` is e, f or g.
 func cFormat(_ value: Double, _ precision: Int, _ style: String) -> String {
@@ -76,7 +77,7 @@ private func formatted(_ value: TemplateValue, _ verb: Character, _ flags: Set<C
     case ("s", .string(let text)), ("s", .html(let text)):
         return precision.map { String(text.prefix($0)) } ?? text
     case ("s", .list), ("s", .map), ("s", .object), ("s", .time): return value.text
-    case ("q", .string(let text)), ("q", .html(let text)): return goQuoted(text)
+    case ("q", .string(let text)), ("q", .html(let text)): return quoteGo(text)
     case ("d", .int(let number)): return (plus && number >= 0 ? "+" : "") + String(number)
     case ("x", .int(let number)): return String(number, radix: 16)
     case ("X", .int(let number)): return String(number, radix: 16, uppercase: true)
@@ -99,25 +100,4 @@ private func signed(_ value: Double, _ plus: Bool, _ body: (Double) -> String) -
     if value.isNaN { return "NaN" }
     if value.isInfinite { return value > 0 ? "+Inf" : "-Inf" }
     return (plus && value.sign == .plus ? "+" : "") + body(value)
-}
-
-/// Go's %q.
-func goQuoted(_ text: String) -> String {
-    var out = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": out += "\\\""
-        case "\\": out += "\\\\"
-        case "\n": out += "\\n"
-        case "\r": out += "\\r"
-        case "\t": out += "\\t"
-        default:
-            if scalar.value < 0x20 || scalar.value == 0x7f {
-                out += "\\x" + (scalar.value < 16 ? "0" : "") + String(scalar.value, radix: 16)
-            } else {
-                out.unicodeScalars.append(scalar)
-            }
-        }
-    }
-    return out + "\""
 }

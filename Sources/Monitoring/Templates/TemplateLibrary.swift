@@ -114,7 +114,7 @@ extension TemplateFunctions {
             "parseDuration": { arguments in
                 let given = try text(argument(arguments, 0))
                 guard let milliseconds = parseDuration(given) else {
-                    throw TemplateProblem("not a valid duration string: \(goQuoted(given))")
+                    throw TemplateProblem("not a valid duration string: \(quoteGo(given))")
                 }
                 return .float(Double(milliseconds) / 1000)
             },
@@ -242,23 +242,4 @@ private func json(_ value: TemplateValue) -> String {
             jsonQuoted(object.text())
         }
     }
-}
-
-/// A JSON string.
-package func jsonQuoted(_ text: String) -> String {
-    var out = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": out += "\\\""
-        case "\\": out += "\\\\"
-        case "\n": out += "\\n"
-        case "\r": out += "\\r"
-        case "\t": out += "\\t"
-        case "<", ">", "&", "\u{2028}", "\u{2029}", "\u{0}"..<"\u{20}":
-            let hex = String(scalar.value, radix: 16)
-            out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
-        default: out.unicodeScalars.append(scalar)
-        }
-    }
-    return out + "\""
 }

@@ -1,3 +1,5 @@
+import MetricModel
+
 /// A parsed template: text and actions.
 indirect enum TemplateNode: Sendable {
     case text(String)
@@ -201,7 +203,7 @@ struct TemplateParser {
                     token = .word(String(word))
                 } else {
                     throw TemplateError(
-                        template: name, line: line, message: "unexpected \(goQuoted(String(first))) in command")
+                        template: name, line: line, message: "unexpected \(quoteGo(String(first))) in command")
                 }
             }
             tokens.append((token, line, spaced))
@@ -264,13 +266,13 @@ struct TemplateParser {
 
     private func shown(_ token: Token) -> String {
         switch token {
-        case .text(let text): goQuoted(String(text.prefix(20)))
+        case .text(let text): quoteGo(String(text.prefix(20)))
         case .open: "{{"
         case .close: "\"}}\""
         case .word(let word): "<\(word)>"
         case .field(let word): "<.\(word)>"
         case .variable(let word): "<\(word)>"
-        case .string(let text): goQuoted(text)
+        case .string(let text): quoteGo(text)
         case .number(let text): "\"\(text)\""
         case .symbol(let text): "\"\(text)\""
         case .end: "EOF"
@@ -381,7 +383,7 @@ struct TemplateParser {
     }
 
     private func requireVariable(_ name: String) throws(TemplateError) {
-        if !scope.contains(name) { throw fail("undefined variable \(goQuoted(name))") }
+        if !scope.contains(name) { throw fail("undefined variable \(quoteGo(name))") }
     }
 
     private mutating func block() throws(TemplateError) -> TemplateNode {
@@ -460,7 +462,7 @@ struct TemplateParser {
             if let number = Int(text) ?? (text.hasPrefix("0x") ? Int(text.dropFirst(2), radix: 16) : nil) {
                 return .int(number)
             }
-            guard let number = Double(text) else { throw fail("bad number syntax: \(goQuoted(text))") }
+            guard let number = Double(text) else { throw fail("bad number syntax: \(quoteGo(text))") }
             return .float(number)
         case .symbol("("):
             let inner = try pipeline("parenthesized pipeline")

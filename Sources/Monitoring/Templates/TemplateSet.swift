@@ -1,3 +1,5 @@
+import MetricModel
+
 /// Functions that templates may call, by name.
 package struct TemplateFunctions: Sendable {
     package typealias Function = @Sendable ([TemplateValue]) throws -> TemplateValue
@@ -104,7 +106,7 @@ package final class TemplateSet: Sendable {
             switch operand {
             case .function(let word) where functions.all[word] == nil && builtins[word] == nil && !isLogic(word):
                 throw TemplateError(
-                    template: name, line: pipeline.line, message: "function \(goQuoted(word)) not defined")
+                    template: name, line: pipeline.line, message: "function \(quoteGo(word)) not defined")
             case .pipeline(let inner, _): try check(inner, name)
             default: break
             }
@@ -192,7 +194,7 @@ struct TemplateEvaluator {
     }
 
     mutating func call(_ called: String, _ value: TemplateValue, _ line: Int) throws(TemplateError) {
-        guard let body = named[called] else { throw fail(line, "template \(goQuoted(called)) not defined") }
+        guard let body = named[called] else { throw fail(line, "template \(quoteGo(called)) not defined") }
         depth += 1
         defer { depth -= 1 }
         if depth > TemplateSet.maxDepth { throw fail(line, "exceeded maximum template depth") }
@@ -260,7 +262,7 @@ struct TemplateEvaluator {
         let result = value ?? .none
         if !pipeline.variables.isEmpty {
             if pipeline.assigns, !variables.contains(where: { $0.name == pipeline.variables[0] }) {
-                throw fail(pipeline.line, "undefined variable \(goQuoted(pipeline.variables[0]))")
+                throw fail(pipeline.line, "undefined variable \(quoteGo(pipeline.variables[0]))")
             }
             bind(pipeline, 0, result)
         }
@@ -279,7 +281,7 @@ struct TemplateEvaluator {
             for operand in command.dropFirst() { arguments.append(try value(of: operand, dot, line)) }
             if let piped { arguments.append(piped) }
             guard let function = set.functions.all[word] ?? builtins[word] else {
-                throw fail(line, "function \(goQuoted(word)) not defined")
+                throw fail(line, "function \(quoteGo(word)) not defined")
             }
             do {
                 return try function(arguments)
@@ -320,7 +322,7 @@ struct TemplateEvaluator {
         case .field(let names): return try fields(names, of: dot, line, arguments)
         case .variable(let word, let names):
             guard let found = variables.last(where: { $0.name == word }) else {
-                throw fail(line, "undefined variable \(goQuoted(word))")
+                throw fail(line, "undefined variable \(quoteGo(word))")
             }
             return try fields(names, of: found.value, line, arguments)
         case .pipeline(let inner, let names): return try fields(names, of: try evaluate(inner, dot), line, arguments)
@@ -352,7 +354,7 @@ struct TemplateEvaluator {
                     throw fail(line, "can't evaluate field \(word) in type time.Time")
                 }
                 value = found
-            case .none: throw fail(line, "nil data; no entry for key \(goQuoted(word))")
+            case .none: throw fail(line, "nil data; no entry for key \(quoteGo(word))")
             default: throw fail(line, "can't evaluate field \(word) in type \(value.kind)")
             }
         }

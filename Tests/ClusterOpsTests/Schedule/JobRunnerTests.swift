@@ -110,6 +110,27 @@ import Testing
         try await eventually("nothing runs") { !made.list()[0].running }
     }
 
+    /// A service that ends must not wait here for a job that nobody has told to end yet.
+    @Test func whoWaitsForARunMayLeaveAndItGoesOn() async throws {
+        let bench = try Bench()
+        let (gate, begun) = (Lock(false), Lock(false))
+        bench.runner.apply([
+            Job(name: "long", schedule: nil) { _ in
+                begun.withLock { $0 = true }
+                while !gate.withLock({ $0 }) { try await Task.sleep(for: .milliseconds(10)) }
+                return "done"
+            }
+        ])
+        let waiting = Task { try await bench.runner.trigger("long") }
+        try await eventually("it runs") { begun.withLock { $0 } }
+        waiting.cancel()
+        await #expect(throws: CancellationError.self) { try await waiting.value }
+        #expect(bench.runner.list()[0].running)
+        gate.withLock { $0 = true }
+        try await eventually("it has ended") { !bench.runner.list()[0].running }
+        #expect(try bench.runner.history("long", limit: 1).first?.message == "done")
+    }
+
     /// A run goes on when a reload takes its job away; back again it is not begun twice, and an end waits for it.
     @Test func aReloadLosesNoRun() async throws {
         let bench = try Bench()
