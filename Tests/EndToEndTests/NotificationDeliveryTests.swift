@@ -47,7 +47,7 @@ private final class Receivers {
 
     func request(_ method: String, _ path: String, _ body: String?) async throws -> HTTPResponse {
         var request = HTTPRequest(method, url + path)
-        request.timeout = .seconds(30)
+        request.timeout = .seconds(90)
         if let body {
             request.body = Array(body.utf8)
             request.headers = [("Content-Type", "application/json")]

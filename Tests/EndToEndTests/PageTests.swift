@@ -38,7 +38,7 @@ import Testing
 
     private func render(_ url: String, in directory: String) async throws -> String {
         let answer = try await shell(
-            "timeout 60 \(Self.browser) --headless --no-sandbox --disable-gpu --enable-logging=stderr "
+            "timeout 300 \(Self.browser) --headless --no-sandbox --disable-gpu --enable-logging=stderr "
                 + "--user-data-dir=\(directory)/browser --virtual-time-budget=8000 --dump-dom '\(url)'")
         guard answer.status == 0 else { throw TestProblem("the browser ended with \(answer.status): \(answer.output)") }
         return answer.output

@@ -68,7 +68,7 @@ private final class Pair {
 
     func status(_ url: String) async throws -> Int {
         var request = HTTPRequest("GET", url)
-        request.timeout = .seconds(10)
+        request.timeout = .seconds(90)
         return try await http.send(request).status
     }
 

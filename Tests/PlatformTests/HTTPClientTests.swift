@@ -121,7 +121,7 @@ private final class OneAnswer: Sendable {
                 let outside = OneAnswer(answer(head, []), address: 0x7f00_0002)
                 var request = HTTPRequest("POST", "http://127.0.0.2:\(outside.port)/")
                 request.body = Array("{}".utf8)
-                request.timeout = .seconds(10)
+                request.timeout = .seconds(90)
                 request.allowAddress = { $0 == "127.0.0.2" }
                 await #expect(throws: HTTPError(.refusedAddress, ""), "\(status) to \(host)") {
                     try await client.send(request)

@@ -80,14 +80,14 @@ package final class RestartTurn: Sendable {
             let now = ContinuousClock.now
             let (holder, answered, problem) = state.withLock { ($0.elector.holder, $0.lastAnswer, $0.lastProblem) }
             if now - max(answered ?? begun, begun) > limits.patience { return .nobodyToAsk(problem) }
+            if !holder.isEmpty, holder != told {
+                told = holder
+                tell("waits for \(holder), which restarts its components")
+            }
             if now - begun > limits.wait {
                 throw RenewalError(
                     "\(holder) has been restarting its components for \(limits.wait.components.seconds / 60) min: look there, or delete the lease kube-system/\(Self.leaseName)"
                 )
-            }
-            if !holder.isEmpty, holder != told {
-                told = holder
-                tell("waits for \(holder), which restarts its components")
             }
             try? await Task.sleep(for: limits.poll)
         }

@@ -23,18 +23,20 @@ extension RestoreExecutor {
         // Without kubelet nobody stops it; and a kubelet that was started while the API server was away stops nothing.
         var help = kubeletRuns ? began + surroundings.kubeletLimit : began
         // One that crashes again and again does not run between two attempts either: that proves something only once
-        // kubelet has seen that its manifest is gone.
-        var quietSince = began
+        // kubelet has seen that its manifest is gone. Time in which nobody looked, for this process did not run, proves nothing.
+        var (quiet, lookedAt) = (Duration.zero, began)
         while true {
             let evidence = runs(component)
+            let now = ContinuousClock.now
+            quiet = evidence.isEmpty ? quiet + min(now - lookedAt, .seconds(1)) : .zero
+            lookedAt = now
             if evidence.isEmpty {
                 if ran || !kubeletRuns { return }
                 if await surroundings.podIsGone(component) { return }
-                if ContinuousClock.now - quietSince >= surroundings.quietLimit { return }
+                if quiet >= surroundings.quietLimit { return }
                 try await Task.sleep(for: .milliseconds(200))
                 continue
             }
-            quietSince = ContinuousClock.now
             if ContinuousClock.now >= help {
                 help = ContinuousClock.now + .seconds(35)
                 // The container runtime, or where it cannot be asked the process itself: its manifest is away, so nothing

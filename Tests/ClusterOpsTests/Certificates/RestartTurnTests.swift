@@ -53,7 +53,7 @@ private final class MemoryLease: LeaseStore {
         var limits = RestartTurn.Limits()
         limits.timing.retryPeriod = 10
         limits.poll = .milliseconds(10)
-        limits.patience = .milliseconds(300)
+        limits.patience = .seconds(5)
         return limits
     }
 
