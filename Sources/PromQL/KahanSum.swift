@@ -40,6 +40,9 @@ struct KahanSums {
         correction += (sum - (t - part)) + (value - part)
         sum = t
     }
+
+    @inline(__always)
+    var total: SIMD4<Double> { sum + correction }
 }
 
 /// A mean from a compensated sum; should the sum overflow, it goes on incrementally. Prometheus 3's way.

@@ -55,8 +55,8 @@ extension RangeCall {
         case .tsOfMinOverTime: return extremes(times, values, { $0 <= $1 }) { Double(times[$0]) / 1000 }
         case .changes: return pairs(times, values) { $0 != $1 && !($0.isNaN && $1.isNaN) }
         case .resets: return pairs(times, values) { $1 < $0 }
-        case .stdvarOverTime: return fill(times) { _, from, to in variance(values, from, to) }
-        case .stddevOverTime: return fill(times) { _, from, to in variance(values, from, to).squareRoot() }
+        case .stdvarOverTime: return variances(times, values) { $0 }
+        case .stddevOverTime: return variances(times, values) { $0.squareRoot() }
         case .deriv:
             let tame = isTame(values)
             return fill(times, least: 2) { _, from, to in
@@ -202,21 +202,6 @@ extension RangeCall {
         }
     }
 
-    @inline(__always)
-    private func variance(_ values: UnsafeBufferPointer<Double>, _ from: Int, _ to: Int) -> Double {
-        var count = 0.0
-        var mean = KahanSum()
-        var squares = KahanSum()
-        for i in from..<to {
-            let value = values[i]
-            count += 1
-            let delta = value - mean.total
-            mean.add(delta / count)
-            squares.add(delta * (value - mean.total))
-        }
-        return squares.total / count
-    }
-
     // MARK: - Others
 
     /// Counts neighbours for which `counts` says so.
@@ -291,7 +276,7 @@ extension RangeCall {
             let y = values[i]
             sums.add(SIMD4(x, y, x * y, x * x))
         }
-        return sums.sum + sums.correction
+        return sums.total
     }
 
     /// The same where something may overflow.

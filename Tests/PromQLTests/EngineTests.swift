@@ -25,6 +25,7 @@ private func values(_ result: QueryResult) -> [String: [Double]] {
         "m_total", "rate(m_total[2m])", "sum by (half) (rate(m_total[1m]))", "avg_over_time(m_total[90s])",
         "max_over_time(m_total[5m] offset 1m)", "quantile_over_time(0.3, m_total[2m])", "m_total > 100 < 2000",
         "m_total / on (i) group_left () (m_total offset 1m)", "topk(3, m_total)", "stddev_over_time(m_total[3m])",
+        "stdvar_over_time(m_total[4m])",
         "sum_over_time(rate(m_total[1m])[5m:30s])", "deriv(m_total[2m])", "predict_linear(m_total[2m], 60)",
         "changes(m_total[2m]) + resets(m_total[2m])", "m_total @ 300", "timestamp(m_total)",
         "count_values(\"v\", m_total)",
