@@ -103,6 +103,8 @@ struct RestoreCommand: AsyncParsableCommand {
             note.directory = loaded.storage.path
             options.etcd = loaded.etcd
             if let backup = loaded.backup {
+                // Other clusters may have their backups at the same place.
+                if place.from == nil { options.cluster = backup.cluster }
                 destinations += makeDestinations(backup)
                 options.keyFile = backup.sealing?.keyFile
                 options.kubernetesDirectory = backup.kubernetesDirectory

@@ -34,26 +34,43 @@ extension BackupService {
         let items = entries.filter { $0.manifest != nil || now - $0.name.time > 86_400_000 }.map { entry in
             Retention.Item(
                 name: entry.name, bytes: entry.bytes, onDemand: entry.manifest?.onDemand ?? false,
-                parent: entry.manifest?.parent, good: entry.isGood)
+                parent: entry.manifest?.parent, good: entry.isGood, clusterID: entry.manifest?.clusterID)
         }
         let remove = Retention.prune(items, rules, now: now).filter { $0 != keeping }
         if dryRun { return remove }
         try await destination.removeLeftovers(olderThan: now - 86_400_000)
-        var removed: [String] = []
         let byName = Dictionary(entries.map { ("\($0.name)", $0) }, uniquingKeysWith: { a, _ in a })
+        var going: [Going] = []
         for name in remove {
             try Task.checkCancellation()
             guard let entry = byName[name] else { continue }
-            // The manifest goes first: what is left after a kill is no backup any more.
-            let manifestName = name + BackupCatalogue.manifestSuffix
             do {
-                for file in entry.files.sorted(by: { a, b in a.name == manifestName && b.name != manifestName }) {
+                // The manifest goes first: what is left after a kill is no backup any more.
+                let file = name + BackupCatalogue.manifestSuffix
+                let bytes =
+                    entry.manifest == nil
+                    ? nil : try await destination.read(file, limit: BackupCatalogue.manifestLimit)
+                try await destination.remove(file)
+                going.append(Going(entry: entry, manifest: bytes))
+            } catch let error as BackupError where error.code == .refused {
+                keptForNow(destination, error)
+            }
+        }
+        let needed = try await builtOnMeanwhile(going, entries, destination)
+        var removed: [String] = []
+        for gone in going {
+            let name = "\(gone.entry.name)"
+            if needed.contains(name), let bytes = gone.manifest {
+                try await putBack(bytes, name + BackupCatalogue.manifestSuffix, destination)
+                continue
+            }
+            do {
+                for file in gone.entry.files where file.name != name + BackupCatalogue.manifestSuffix {
                     try await destination.remove(file.name)
                 }
                 removed.append(name)
             } catch let error as BackupError where error.code == .refused {
-                // Locked by the store for a while yet: a later run removes it, and the others go now.
-                logger.info("kept for now", metadata: ["destination": "\(destination.name)", "reason": "\(error)"])
+                keptForNow(destination, error)
             }
         }
         metrics.removed(destination.name, removed.count)
@@ -65,7 +82,55 @@ extension BackupService {
     }
 }
 
+/// A backup whose manifest is removed already.
+private struct Going {
+    var entry: BackupEntry
+    /// The manifest's bytes; nil where there was none to be read.
+    var manifest: [UInt8]?
+}
+
 extension BackupService {
+    /// Locked by the store for a while yet: a later run removes it, and the others go now.
+    private func keptForNow(_ destination: any Destination, _ reason: BackupError) {
+        logger.info("kept for now", metadata: ["destination": "\(destination.name)", "reason": "\(reason)"])
+    }
+
+    /// What another sidecar's increments build on that came there since the place was read. It looks whether its parent is there
+    /// after it has brought its manifest, this one looks for such manifests after it has removed the parent's: one of both
+    /// sees the other.
+    private func builtOnMeanwhile(_ going: [Going], _ entries: [BackupEntry], _ destination: any Destination)
+        async throws -> Set<String>
+    {
+        let manifests = Dictionary(
+            going.compactMap { gone in gone.entry.manifest.map { ("\(gone.entry.name)", $0) } },
+            uniquingKeysWith: { a, _ in a })
+        guard !manifests.isEmpty else { return [] }
+        let known = Set(entries.flatMap(\.files).map(\.name))
+        var needed: Set<String> = []
+        for file in try await destination.list()
+        where file.name.hasSuffix(BackupCatalogue.manifestSuffix) && !known.contains(file.name)
+            && BackupCatalogue.backupName(ofFile: file.name) != nil
+        {
+            guard let bytes = try? await destination.read(file.name, limit: BackupCatalogue.manifestLimit) else {
+                continue
+            }
+            var parent = try? BackupManifest.decode(bytes, path: file.name).parent
+            while let name = parent, let manifest = manifests[name], needed.insert(name).inserted {
+                parent = manifest.parent
+            }
+        }
+        return needed
+    }
+
+    private func putBack(_ manifest: [UInt8], _ name: String, _ destination: any Destination) async throws {
+        let directory = options.workDirectory
+        try FileSystem.makeDirectories(directory, mode: 0o700)
+        let path = "\(directory)/.kops-\(DestinationName.token())-\(name)" + LocalDestination.partSuffix
+        try AtomicFile.write(manifest, to: path, mode: 0o600)
+        defer { try? FileSystem.removeFile(path) }
+        try await destination.put(file: path, as: name, progress: nil)
+    }
+
     /// Sets the metrics to what lies at the destinations: after a restart the age of the newest backup is known at once.
     package func observeStored() async {
         for destination in destinations {

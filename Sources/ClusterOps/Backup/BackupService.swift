@@ -55,7 +55,12 @@ package final class BackupService: Sendable {
     /// no good backup came to be anywhere; a destination that failed is told in the outcomes.
     package func backupNow(onDemand: Bool, progress: BackupProgressHandler? = nil) async throws -> BackupResult {
         do {
-            return try await makeBackup(onDemand: onDemand, progress)
+            do {
+                return try await makeBackup(onDemand: onDemand, progress)
+            } catch is ParentRemoved {
+                logger.info("what the increment builds on was removed meanwhile: a full backup is made")
+                return try await makeBackup(onDemand: onDemand, isFull: true, progress)
+            }
         } catch {
             let error = SnapshotWriter.explain(error)
             for destination in destinations { metrics.failed(destination.name) }
@@ -64,7 +69,9 @@ package final class BackupService: Sendable {
         }
     }
 
-    private func makeBackup(onDemand: Bool, _ progress: BackupProgressHandler?) async throws -> BackupResult {
+    private func makeBackup(onDemand: Bool, isFull: Bool = false, _ progress: BackupProgressHandler?) async throws
+        -> BackupResult
+    {
         guard !destinations.isEmpty else {
             throw BackupError(.invalid, "no destination is configured: name one under backup.destinations")
         }
@@ -97,7 +104,7 @@ package final class BackupService: Sendable {
         checkClock(started, known)
 
         let indexPath = options.incrementalChain > 0 ? PageIndex.path(staging, options.cluster) : nil
-        let parent = indexPath.flatMap { incrementalParent($0, members[0].status, known) }
+        let parent = isFull ? nil : indexPath.flatMap { incrementalParent($0, members[0].status, known) }
         let stem = "\(staging)/.kops-\(getpid())-\(started)"
         let temporary = stem + ".snapshot" + LocalDestination.partSuffix
         let bundlePath = stem + ".bundle" + LocalDestination.partSuffix
@@ -130,30 +137,26 @@ package final class BackupService: Sendable {
             manifest.chainLength = parent.chainLength + 1
         }
         manifest.verified = formatRFC3339(clock.nowMilliseconds(), fraction: false)
-        let name = try await freeName(
-            BackupName(cluster: options.cluster, time: started, revision: manifest.revision), staging, known)
-        manifest.name = "\(name)"
         let suffix = sealing.recipients.isEmpty ? "" : SealedFile.suffix
-        manifest.files = [
-            .init(
-                role: isDelta ? .delta : .snapshot,
-                name: "\(name)" + (isDelta ? ".delta.gz" : ".snapshot.gz") + suffix, bytes: staged.fileBytes,
-                sha256: hexadecimal(staged.fileSHA256))
-        ]
         if !sealing.recipients.isEmpty {
             manifest.sealing = .init(
                 format: SealedFile.format, recipients: sealing.recipients.map(\.fingerprint))
         }
-        var files = [(path: temporary, name: manifest.files[0].name)]
+        var parts = [
+            BackupPart(
+                path: temporary, role: isDelta ? .delta : .snapshot, bytes: staged.fileBytes, sha256: staged.fileSHA256,
+                suffix: (isDelta ? ".delta.gz" : ".snapshot.gz") + suffix)
+        ]
         if let bundle {
-            let file = "\(name).files.tar.gz" + suffix
-            manifest.files.append(
-                .init(role: .bundle, name: file, bytes: bundle.bytes, sha256: hexadecimal(bundle.sha256)))
             manifest.bundle = bundle.paths
-            files.append((bundlePath, file))
+            parts.append(
+                BackupPart(
+                    path: bundlePath, role: .bundle, bytes: bundle.bytes, sha256: bundle.sha256,
+                    suffix: ".files.tar.gz" + suffix))
         }
         manifest.durationMilliseconds = (monotonicNanoseconds() - began) / 1_000_000
-        let outcomes = try await deliver(manifest, files, staging, progress)
+        let name = BackupName(cluster: options.cluster, time: started, revision: manifest.revision)
+        let outcomes = try await deliver(&manifest, parts, as: name, staging, known, progress)
         // Only now: the next incremental backup builds on what is where it belongs.
         try staged.index?.commit(databaseSHA256: staged.stream.sha256)
         var result = BackupResult(manifest: manifest, path: "", outcomes: outcomes)
@@ -268,65 +271,6 @@ package final class BackupService: Sendable {
             attempt += 1
         }
         throw last
-    }
-
-    /// Brings the files to each destination: the first directory gets them by renaming, the others by copying.
-    private func deliver(
-        _ manifest: BackupManifest, _ files: [(path: String, name: String)], _ staging: String,
-        _ progress: BackupProgressHandler?
-    ) async throws -> [DestinationOutcome] {
-        let manifestName = manifest.name + BackupCatalogue.manifestSuffix
-        let manifestPath = staging + "/.kops-\(getpid())-\(manifestName)" + LocalDestination.partSuffix
-        try AtomicFile.write(try manifest.encoded(), to: manifestPath, mode: 0o600)
-        defer { unlink(manifestPath) }
-        let all = files + [(manifestPath, manifestName)]
-        var outcomes: [DestinationOutcome] = []
-        // Where the files are renamed away comes last.
-        let order = destinations.filter { !isStaging($0, staging) } + destinations.filter { isStaging($0, staging) }
-        for destination in order {
-            var outcome = DestinationOutcome(destination: destination.name, location: destination.location)
-            var brought: [String] = []
-            do {
-                for (path, name) in all {
-                    try Task.checkCancellation()
-                    if isStaging(destination, staging), let local = destination as? LocalDestination {
-                        try local.moveNew(path, as: name)
-                    } else {
-                        try await destination.putNew(file: path, as: name) { done, total in
-                            progress?(
-                                BackupProgress(
-                                    phase: .upload, subject: "\(destination.name): \(name)", done: done, total: total))
-                        }
-                    }
-                    brought.append(name)
-                }
-                if !isStaging(destination, staging) { try await isOurs(manifest, at: destination) }
-                metrics.succeeded(destination.name, time: manifest.time, bytes: manifest.storedBytes)
-            } catch {
-                let error = SnapshotWriter.explain(error)
-                if (error as? BackupError)?.code == .cancelled { throw error }
-                // Of two backups of one name this one came second: what it brought before it saw that is nobody's.
-                if (error as? BackupError)?.code == .busy {
-                    for name in brought { try? await destination.remove(name) }
-                }
-                outcome.problem = "\(error)"
-                metrics.failed(destination.name)
-                logger.error(
-                    "destination failed", metadata: ["destination": "\(destination.name)", "error": "\(error)"])
-            }
-            outcomes.append(outcome)
-        }
-        let configured = destinations.map(\.name)
-        outcomes.sort {
-            (configured.firstIndex(of: $0.destination) ?? 0) < (configured.firstIndex(of: $1.destination) ?? 0)
-        }
-        guard outcomes.contains(where: { $0.problem == nil }) else {
-            throw BackupError(
-                .destination,
-                "no destination took the backup: "
-                    + outcomes.map { "\($0.destination): \($0.problem ?? "")" }.joined(separator: "; "))
-        }
-        return outcomes
     }
 }
 

@@ -133,14 +133,16 @@ extension BackupService {
         return (manifest, destinations[0].location + "/" + (file?.name ?? manifest.name))
     }
 
-    /// The backup that an incremental one may build on: the newest, which the page hashes are of, whole at every
-    /// destination, with a chain that is neither too long nor, all increments together, half as large as its full one.
+    /// The backup that an incremental one may build on: the one that the page hashes are of, whole at every destination, with a
+    /// chain that is neither too long nor, all increments together, half as large as its full one. Other control planes may
+    /// have made newer ones at the same places.
     func incrementalParent(_ indexPath: String, _ status: EtcdStatus, _ known: [Survey]) -> BackupManifest? {
-        guard let index = PageIndexReader(indexPath), index.pageSize == SnapshotWriter.pageSize,
-            let newest = known.first?.newest, let manifest = newest.manifest,
-            manifest.databaseSHA256 == hexadecimal(index.databaseSHA256),
-            manifest.clusterID == hex16(status.header.clusterID), manifest.chainLength < options.incrementalChain,
-            known.allSatisfy({ $0.newest?.name == newest.name })
+        guard let index = PageIndexReader(indexPath), index.pageSize == SnapshotWriter.pageSize else { return nil }
+        let sum = hexadecimal(index.databaseSHA256)
+        let own = known.first?.all.last { $0.isGood && $0.manifest?.databaseSHA256 == sum }
+        guard let manifest = own?.manifest, manifest.clusterID == hex16(status.header.clusterID),
+            manifest.chainLength < options.incrementalChain,
+            known.allSatisfy({ survey in survey.all.contains { $0.isGood && "\($0.name)" == manifest.name } })
         else { return nil }
         let byName = Dictionary(known[0].all.map { ("\($0.name)", $0.manifest) }, uniquingKeysWith: { a, _ in a })
         var increments: Int64 = 0

@@ -10,20 +10,58 @@ package enum Retention {
         package var parent: String?
         /// Its manifest was read and its files are there.
         package var good: Bool
+        /// etcd's identifier of the cluster; nil where no manifest says.
+        package var clusterID: String?
 
-        package init(name: BackupName, bytes: Int64, onDemand: Bool = false, parent: String? = nil, good: Bool = true) {
+        package init(
+            name: BackupName, bytes: Int64, onDemand: Bool = false, parent: String? = nil, good: Bool = true,
+            clusterID: String? = nil
+        ) {
             self.name = name
             self.bytes = bytes
             self.onDemand = onDemand
             self.parent = parent
             self.good = good
+            self.clusterID = clusterID
         }
     }
 
+    /// How long the last backup of a cluster stays that another one's seem to go on from.
+    private static let memory: Int64 = 7 * 86_400_000
+
     /// Names to remove, oldest first. `now` in milliseconds since 1970 UTC. Periods are UTC's hours, days, ISO weeks and
-    /// months; of each the newest good backup is kept. Never removed: the newest good one and what it builds on.
+    /// months; of each the newest good backup is kept. Never removed: the newest good one and what it builds on. Clusters
+    /// that are backed up side by side under one name do not push each other's backups out.
     package static func prune(_ items: [Item], _ options: RetentionOptions, now: Int64) -> [String] {
         let sorted = items.sorted { $0.name > $1.name }
+        let keep = lineages(sorted).reduce(into: Set<String>()) { $0.formUnion(kept($1, options, now: now)) }
+        return sorted.reversed().map { "\($0.name)" }.filter { !keep.contains($0) }
+    }
+
+    /// The items of each cluster through its restores: a restored cluster has a new identifier, and its backups begin where the
+    /// old one's end. Where two identifiers' backups lie between each other, they are two clusters. Items without one are
+    /// part of each.
+    static func lineages(_ sorted: [Item]) -> [[Item]] {
+        var ids: [String: [Item]] = [:]
+        for item in sorted { if let id = item.clusterID { ids[id, default: []].append(item) } }
+        var lines: [(newest: BackupName, ids: Set<String>)] = []
+        let eras = ids.compactMap { id, items in
+            items.last.flatMap { oldest in items.first.map { (id: id, oldest: oldest.name, newest: $0.name) } }
+        }
+        for era in eras.sorted(by: { $0.oldest < $1.oldest }) {
+            let before = lines.indices.filter { lines[$0].newest < era.oldest }
+            if let i = before.max(by: { lines[$0].newest < lines[$1].newest }) {
+                lines[i].newest = era.newest
+                lines[i].ids.insert(era.id)
+            } else {
+                lines.append((era.newest, [era.id]))
+            }
+        }
+        guard lines.count > 1 else { return [sorted] }
+        return lines.map { line in sorted.filter { $0.clusterID.map(line.ids.contains) ?? true } }
+    }
+
+    private static func kept(_ sorted: [Item], _ options: RetentionOptions, now: Int64) -> Set<String> {
         let byName = Dictionary(sorted.map { ("\($0.name)", $0) }, uniquingKeysWith: { a, _ in a })
         var keep: Set<String> = []
         let good = sorted.filter(\.good)
@@ -61,13 +99,19 @@ package enum Retention {
         for item in sorted where item.onDemand && !options.pruneOnDemand { keep.insert("\(item.name)") }
         if let newest = good.first {
             keep.insert("\(newest.name)")
+            // Another cluster that is brought here by mistake looks like this one restored, until both have gone on.
+            var seen: Set<String> = []
+            for item in good {
+                guard let id = item.clusterID, seen.insert(id).inserted else { continue }
+                if now - item.name.time < memory { keep.insert("\(item.name)") }
+            }
             for item in sorted where !item.good && item.name > newest.name { keep.insert("\(item.name)") }
         } else {
             for item in sorted { keep.insert("\(item.name)") }
         }
         closeOverParents(&keep, byName)
         if let maxSize = options.maxSize { shrink(&keep, sorted, byName, maxSize, options, newest: good.first) }
-        return sorted.reversed().map { "\($0.name)" }.filter { !keep.contains($0) }
+        return keep
     }
 
     /// Adds what kept backups build on.

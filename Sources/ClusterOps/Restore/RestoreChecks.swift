@@ -99,7 +99,9 @@ struct RestoreChecks {
         }
         guard free >= needed else {
             throw BackupError(
-                .noSpace, "\(directory) has \(free >> 20) MiB free, the restored directory needs \(needed >> 20)")
+                .noSpace,
+                "\(directory) has \(free >> 20) MiB free, the restored directory needs \(needed >> 20) MiB: make room there first"
+            )
         }
     }
 

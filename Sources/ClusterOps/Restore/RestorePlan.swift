@@ -77,7 +77,10 @@ package struct RestorePlan: Sendable {
             throw BackupError(.invalid, "no data directory is named")
         }
         let directory = options.dataDirectory
-        if let journal = try RestoreExecutor.readJournal(directory), journal.state == .running {
+        // One that failed or was killed before it changed anything stands in nobody's way: with another key, say.
+        if let journal = try RestoreExecutor.readJournal(directory), journal.state == .running,
+            !journal.hasChangedNothing
+        {
             throw BackupError(
                 .refused,
                 "a restore into \(directory) was begun \(journal.started) and not finished (step \(journal.done + 1) of \(journal.plan.steps.count)): resume it with --resume, or take it back with --undo"
@@ -91,6 +94,7 @@ package struct RestorePlan: Sendable {
             options.source, from: options.from, cluster: options.cluster, atTime: options.atTime,
             atRevision: options.atRevision, destinations: destinations, fetchInto: fetch)
         let keys = try options.keyFile.map { try SealingKeys(file: $0) }
+        try source.checkKey(keys)
         let preview =
             options.controlPlane
             ? try await BundlePreview.read(
@@ -134,7 +138,7 @@ package struct RestorePlan: Sendable {
             heldDirectory: held, ports: checks.isNodesOwn ? ports.sorted() : [], bundleOf: bundled["name"],
             remote: remote,
             reached: reached)
-        let notes = checks.notes + others(record, seed)
+        let notes = [source.warning].compactMap { $0 } + checks.notes + others(record, seed)
         return RestorePlan(record: record, notes: notes, destinations: destinations, clock: clock)
     }
 

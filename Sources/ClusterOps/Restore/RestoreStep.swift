@@ -67,4 +67,12 @@ struct RestoreJournal: Codable, Equatable {
     var waitsForOthers: Bool?
     /// Newest revision in the directory that was made, the log of changes and the bump included.
     var builtRevision: Int64?
+
+    /// Whether it ended before it touched anything but what it makes for itself: only fetched and built, and no other node
+    /// was begun with.
+    var hasChangedNothing: Bool {
+        guard plan.remote == nil else { return false }
+        let harmless = plan.steps.prefix { $0.action == .fetch || $0.action == .build }.count
+        return done < harmless
+    }
 }

@@ -27,9 +27,22 @@ struct SnapshotSource: Sendable, Codable, Equatable {
     var hasLog: Bool?
     /// How it is named in plans and messages.
     var title: String
+    /// What to know before it is used.
+    var warning: String?
 
     /// All files it takes.
     var files: [Part] { parts + (bundle.map { [$0] } ?? []) + (events ?? []) }
+    /// Says what opens the parts, before anything is fetched or made.
+    func checkKey(_ keys: SealingKeys?) throws {
+        let own = Set(keys?.recipients.map(\.fingerprint) ?? [])
+        for part in parts {
+            guard let recipients = part.manifest?.sealing?.recipients, own.isDisjoint(with: recipients) else {
+                continue
+            }
+            throw SealReader.missingKey(part.file, sealedTo: recipients, keys)
+        }
+    }
+
     var needsFetching: Bool { files.contains { $0.destination != nil } }
 }
 
@@ -84,8 +97,9 @@ enum SnapshotSourceFinder {
         }
         guard let best else {
             let searched = places.map(\.location).joined(separator: ", ")
-            let what = source == "latest" ? "no good backup" : "no good backup named \(source)"
-            let limit = atTime != nil || atRevision != nil ? " from before that point" : ""
+            let whose = cluster.map { " of cluster \($0)" } ?? ""
+            let what = source == "latest" ? "no good backup\(whose)" : "no good backup named \(source)"
+            let limit = (atTime ?? .max) != .max || atRevision != nil ? " from before that point" : ""
             throw BackupError(
                 .notFound,
                 "\(what)\(limit) is in \(searched)"
@@ -100,7 +114,21 @@ enum SnapshotSourceFinder {
                 )
             }
         }
-        return try chain(best.entry, best.place, best.all, fetchInto, until: limit)
+        var chosen = try chain(best.entry, best.place, best.all, fetchInto, until: limit)
+        if source == "latest" { chosen.warning = mixture(best.entry, found.map(\.entry)) }
+        return chosen
+    }
+
+    /// What to know where two clusters are backed up under one name: the newest backup may be the other's.
+    private static func mixture(_ best: BackupEntry, _ all: [BackupEntry]) -> String? {
+        let items = all.filter { $0.name.cluster == best.name.cluster }.map {
+            Retention.Item(name: $0.name, bytes: 0, clusterID: $0.manifest?.clusterID)
+        }.sorted { $0.name > $1.name }
+        let others = Retention.lineages(items).compactMap(\.first).filter { $0.name != best.name }
+        guard !others.isEmpty else { return nil }
+        let text = others.map { "\($0.name) (\($0.clusterID ?? "?"))" }.joined(separator: ", ")
+        return
+            "several clusters are backed up under the name \(best.name.cluster): this is the newest backup, of cluster \(best.manifest?.clusterID ?? "?"); the newest of others: \(text)"
     }
 
     private static func chain(

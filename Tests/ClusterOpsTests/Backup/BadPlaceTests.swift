@@ -87,24 +87,30 @@ private struct MountedPlace {
         #expect(try FileSystem.list(small.path).isEmpty)
     }
 
-    /// Two sidecars at one moment, each with a directory of its own and one that both share: what either says is there is
-    /// there, whole, and nothing else is.
+    /// Two sidecars at one moment, each with a directory of its own and one that both share: both bring theirs, under two names,
+    /// and nothing else is there.
     @Test func twoSidecarsAtOnceSpoilNothingAtASharedPlace() async throws {
         let etcd = try EtcdProcess()
         defer { try? FileSystem.removeTree(etcd.directory) }
         try await etcd.waitUntilServing()
         try await fill(etcd, keys: 500)
         let shared = LocalDestination(name: "shared", path: etcd.directory + "/shared")
-        for _ in 0..<3 {
+        for round in 0..<3 {
+            // One clock, and for one of both an increment, so that its first file has another name.
+            let now = WallClock.system.nowMilliseconds() + Int64(round) * 1000
             let services = (1...2).map { i in
-                service(etcd, [LocalDestination(name: "own", path: etcd.directory + "/own-\(i)"), shared])
+                let own = LocalDestination(name: "own", path: etcd.directory + "/own-\(i)")
+                let made = service(etcd, [own, shared]) { if i == 1 { $0.incrementalChain = 5 } }
+                return BackupService(
+                    options: made.options, etcd: made.etcd, destinations: [own, shared], registry: MetricRegistry(),
+                    logger: quietLogger(), clock: WallClock { now }, toolVersion: "test")
             }
             let results = try await withThrowingTaskGroup(of: BackupResult.self) { group in
                 for sidecar in services { group.addTask { try await sidecar.backupNow(onDemand: false) } }
                 return try await group.reduce(into: [BackupResult]()) { $0.append($1) }
             }
             let brought = results.filter { $0.outcomes.contains { $0.destination == "shared" && $0.problem == nil } }
-            #expect(!brought.isEmpty)
+            #expect(brought.count == results.count)
             for result in results {
                 #expect(result.outcomes.first { $0.destination == "own" }.map { $0.problem == nil } == true)
             }
@@ -113,7 +119,10 @@ private struct MountedPlace {
             #expect(stored.allSatisfy { $0.isGood } && names.isSuperset(of: brought.map(\.manifest.name)))
         }
         let files = try FileSystem.list(shared.path).filter { $0.hasSuffix(".snapshot.gz") }
-        #expect(files.count == (try await BackupCatalogue.read(shared)).count)
+        let deltas = try FileSystem.list(shared.path).filter { $0.hasSuffix(".delta.gz") }
+        #expect(files.count + deltas.count == 6)
+        #expect(try await BackupCatalogue.read(shared).count == 6)
+        #expect(files.count >= 4)
         for file in files {
             let outcome = try await BackupVerifier.verify(
                 shared.path + "/" + file, destinations: [], workDirectory: etcd.directory)

@@ -34,7 +34,8 @@ final class PageIndexWriter {
         self.path = path
         self.pageSize = pageSize
         self.key = try key ?? randomBytes(PageIndex.keyBytes)
-        temporary = "\(path).\(getpid()).part"
+        // Its own, even in this process: the one of an attempt that was given up is removed when its object goes.
+        temporary = "\(path).\(DestinationName.token()).part"
         fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         guard fd >= 0 else { throw FileError("write", temporary) }
         // The header is known at the end only.

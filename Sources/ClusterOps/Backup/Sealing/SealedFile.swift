@@ -223,12 +223,17 @@ final class SealReader {
             }
             throw BackupError(.damaged, "\(path): the header of the sealed file is damaged")
         }
+        throw missingKey(path, sealedTo: fingerprints, keys)
+    }
+
+    /// None of the keys opens a file that is sealed to these.
+    static func missingKey(_ path: String, sealedTo fingerprints: [String], _ keys: SealingKeys?) -> BackupError {
         let sealedTo = "sealed to the key \(fingerprints.joined(separator: ", "))"
         guard let keys else {
-            throw BackupError(
+            return BackupError(
                 .key, "\(path) is \(sealedTo) and no key is at hand: name the key file with --key-file")
         }
-        throw BackupError(
+        return BackupError(
             .key,
             "\(path) is \(sealedTo); \(keys.file) holds \(keys.recipients.map(\.fingerprint).joined(separator: ", ")): another key is needed"
         )
