@@ -62,7 +62,15 @@ extension BackupService {
         let manifestPath = staging + "/.kops-\(getpid())-\(manifestName)" + LocalDestination.partSuffix
         try AtomicFile.write(try manifest.encoded(), to: manifestPath, mode: 0o600)
         defer { unlink(manifestPath) }
-        let all = files + [(manifestPath, manifestName)]
+        var all = files
+        let ownerPath =
+            staging + "/.kops-\(getpid())-\(manifest.name)" + EventLogOwner.suffix + LocalDestination.partSuffix
+        defer { unlink(ownerPath) }
+        if EventLogOwner.isWanted(options.workDirectory) {
+            try AtomicFile.write(Array(try EventLogOwner.own(options.workDirectory).utf8), to: ownerPath, mode: 0o600)
+            all.append((ownerPath, manifest.name + EventLogOwner.suffix))
+        }
+        all.append((manifestPath, manifestName))
         var outcomes: [DestinationOutcome] = []
         // Where the files are renamed away comes last.
         let order = destinations.filter { !isStaging($0, staging) } + destinations.filter { isStaging($0, staging) }

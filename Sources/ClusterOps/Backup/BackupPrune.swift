@@ -52,6 +52,9 @@ extension BackupService {
                     ? nil : try await destination.read(file, limit: BackupCatalogue.manifestLimit)
                 try await destination.remove(file)
                 going.append(Going(entry: entry, manifest: bytes))
+            } catch let error as BackupError where error.code == .notFound {
+                // Another sidecar is removing it, and may yet put it back.
+                logger.debug("removed by another sidecar", metadata: ["backup": "\(name)"])
             } catch let error as BackupError where error.code == .refused {
                 keptForNow(destination, error)
             }

@@ -70,7 +70,11 @@ package struct LocalDestination: Destination {
     package func read(_ name: String, limit: Int) async throws -> [UInt8] {
         try check(name)
         let source = path + "/" + name
-        return try await WorkerPool.blocking.run { try FileSystem.read(source, maxBytes: limit) }
+        do {
+            return try await WorkerPool.blocking.run { try FileSystem.read(source, maxBytes: limit) }
+        } catch let error as FileError where error.code == ENOENT {
+            throw BackupError(.notFound, "\(self.name): there is no \(name)")
+        }
     }
 
     package func remove(_ name: String) async throws {

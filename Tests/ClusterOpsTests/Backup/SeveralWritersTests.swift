@@ -1,4 +1,5 @@
 import Platform
+import TestSupport
 import Testing
 
 @testable import ClusterOps
@@ -91,6 +92,8 @@ private final class BusyStore: Destination {
             $0.workDirectory = etcd.directory + "/other"
             $0.destinations[0].retention.keepLast = 1
         }
+        // Or it would have the increment's name, in the same second.
+        try await fill(etcd, keys: 10, seed: 9)
         let full = try await other.backupNow(onDemand: false)
         #expect(full.manifest.kind == .full && full.pruned.isEmpty)
         let left = try await BackupCatalogue.read(store)
@@ -127,6 +130,36 @@ private final class BusyStore: Destination {
         etcd.kill()
     }
 
+    /// Each follows etcd behind its own backup: two logs beside one would be a log of changes that nobody can follow.
+    @Test func logsOfChangesSideBySideAreWhole() async throws {
+        let (etcd, store, _) = try await scene()
+        defer { try? FileSystem.removeTree(etcd.directory) }
+        let sidecars = (1...3).map { i in service(etcd, [store]) { $0.workDirectory = etcd.directory + "/work-\(i)" } }
+        let tasks = sidecars.map { sidecar in
+            Task {
+                await EventLogger(service: sidecar, interval: 1000, registry: MetricRegistry()) {
+                    _ = try? await sidecar.backupNow(onDemand: false)
+                }.run()
+            }
+        }
+        try await eventually("three logs of three segments") {
+            try await fill(etcd, keys: 1, seed: 9)
+            let entries = try await BackupCatalogue.read(store)
+            return entries.count(where: { $0.eventSegments.count >= 3 }) == 3
+        }
+        for task in tasks {
+            task.cancel()
+            await task.value
+        }
+        for entry in try await BackupCatalogue.read(store) {
+            let file = try #require(entry.manifest?.file(.snapshot)?.name)
+            let outcome = try await BackupVerifier.verify(
+                store.behind.path + "/" + file, destinations: [], workDirectory: etcd.directory)
+            #expect(outcome.problem == nil && outcome.logSegments >= 3, "\(outcome.problem ?? "")")
+        }
+        etcd.kill()
+    }
+
     /// When more than half of the pages changed, the attempt at an increment is given up; its page hashes must not take those of
     /// the full backup with them.
     @Test func afterAnIncrementThatWasGivenUpTheNextIsOne() async throws {
@@ -148,7 +181,7 @@ private final class BusyStore: Destination {
 
     private func item(_ hours: Int64, _ id: String?) -> Retention.Item {
         Retention.Item(
-            name: BackupName(cluster: "c", time: now - hours * 3_600_000, revision: 100 - hours), bytes: 1,
+            name: BackupName(cluster: "c", time: now - hours * 3_600_000, revision: 10_000 - hours), bytes: 1,
             clusterID: id)
     }
 

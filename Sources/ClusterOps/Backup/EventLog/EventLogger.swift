@@ -23,6 +23,8 @@ package final class EventLogger: Sendable {
     let requestBackup: @Sendable () async -> Void
     private let directory: String
     private let packer: EventPacker
+    /// By place and backup; a mark never changes.
+    private let owners = Lock<[String: [String: String]]>([:])
 
     package convenience init(
         service: BackupService, interval: Int64, registry: MetricRegistry,
@@ -52,12 +54,13 @@ package final class EventLogger: Sendable {
         while !Task.isCancelled {
             do {
                 try FileSystem.makeDirectories(directory, mode: 0o700)
+                _ = try EventLogOwner.own(service.options.workDirectory)
                 try removeUnfinished()
                 if let base = try await newestBackup() {
                     try await follow(base)
                     lastProblem = ""
                 } else {
-                    throw NeedsBackup(why: "there is no good backup of this cluster yet")
+                    throw NeedsBackup(why: "there is no good backup of this cluster yet that is this sidecar's")
                 }
             } catch is CancellationError {
                 break
@@ -90,7 +93,7 @@ package final class EventLogger: Sendable {
         let why: String
     }
 
-    /// The newest good backup, and the places that hold it.
+    /// The newest good backup that is this sidecar's or nobody's, and the places that hold it.
     private struct Base {
         var manifest: BackupManifest
         var places: [any Destination]
@@ -104,7 +107,7 @@ package final class EventLogger: Sendable {
             do {
                 let entries = try await BackupCatalogue.read(destination, cluster: service.options.cluster)
                 try await sweep(entries, destination)
-                guard let entry = entries.last(where: { $0.isGood }), let manifest = entry.manifest else { continue }
+                guard let manifest = try await newestOwn(entries, destination) else { continue }
                 if let found = newest, found.manifest.name == manifest.name {
                     newest?.places.append(destination)
                 } else if newest.map({ $0.manifest.time < manifest.time }) ?? true {
@@ -116,6 +119,30 @@ package final class EventLogger: Sendable {
         }
         if newest == nil, let last { throw last }
         return newest
+    }
+
+    /// One that nobody has marked is taken: of two who try, one gets it.
+    private func newestOwn(_ entries: [BackupEntry], _ place: any Destination) async throws -> BackupManifest? {
+        let mark = try EventLogOwner.own(service.options.workDirectory)
+        var known = owners.withLock { $0[place.name] ?? [:] }
+        let names = Set(entries.map { "\($0.name)" })
+        known = known.filter { names.contains($0.key) }
+        defer { owners.withLock { [known] in $0[place.name] = known } }
+        for entry in entries.reversed() where entry.isGood {
+            let name = "\(entry.name)"
+            if let owner = known[name] {
+                if owner == mark { return entry.manifest }
+                continue
+            }
+            if let owner = try await EventLogOwner.read(entry, at: place) {
+                known[name] = owner
+                if owner == mark { return entry.manifest }
+            } else if try await EventLogOwner.take(name, at: place, service.options.workDirectory) {
+                known[name] = mark
+                return entry.manifest
+            }
+        }
+        return nil
     }
 
     // MARK: following
