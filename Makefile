@@ -19,7 +19,7 @@ test:
 
 race:
 	@scripts/deps test
-	$(SWIFT) test --sanitize=thread --scratch-path .build-race
+	TSAN_OPTIONS="suppressions=$(CURDIR)/scripts/tsan.supp" $(SWIFT) test --sanitize=thread --scratch-path .build-race
 
 bench:
 	@scripts/deps test

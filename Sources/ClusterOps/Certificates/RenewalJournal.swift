@@ -49,7 +49,7 @@ struct RenewalJournal: Sendable {
     /// Only one renewal at a time on a node. A kubeadm that a killed sidecar has left behind holds the lock too.
     func lock() throws -> FileLock {
         try FileSystem.makeDirectories(directory, mode: 0o700)
-        guard let lock = try FileLock(directory + "/kops-renewal.lock") else {
+        guard let lock = try FileLock(directory + "/kops-renewal.lock", patience: 200) else {
             throw RenewalError("another renewal is under way on this node")
         }
         return lock
