@@ -70,12 +70,17 @@ void kops_limit_heaps(void) {
     mallopt(M_TRIM_THRESHOLD, 1 << 20);
 }
 
-void kops_keep_heaps(void) {
+void kops_keep_heaps(size_t bytes) {
     mallopt(M_MMAP_THRESHOLD, 2 << 20);
-    mallopt(M_TRIM_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, (int)bytes);
 }
 
-void kops_trim_heaps(void) { malloc_trim(0); }
+void kops_trim_heaps(void) {
+    malloc_trim(0);
+    // What lies free at the end of a heap other than the first goes back only when a large block before it is freed.
+    void *volatile block = malloc(256 << 10);
+    free(block);
+}
 int kops_pipe(int ends[2]) { return pipe2(ends, O_CLOEXEC); }
 
 int kops_spawn_closes_from(void *actions, int first) {

@@ -25,7 +25,7 @@ extension Store {
         let tooMuch = front.withLock { $0.head.chunkBytes } > options.maxChunkMemory
         if due || tooMuch || (retry && now / 30_000 != (now - options.commitInterval) / 30_000) { flush() }
         if tooMuch, front.withLock({ $0.head.chunkBytes }) > options.maxChunkMemory { shed() }
-        if now / 10_000 != (now - options.commitInterval) / 10_000 { ProcessMemory.trimIfUsed() }
+        if now / 10_000 != (now - options.commitInterval) / 10_000 { ProcessMemory.settle() }
         if now / 60_000 != (now - options.commitInterval) / 60_000 {
             applyRetention()
             compactOldest()

@@ -19,7 +19,7 @@ extension Store: Queryable {
         _ matchers: [LabelMatcher], from: Int64, through: Int64, newest: Bool, control: QueryControl
     ) throws -> [SeriesData] {
         if from > through { return [] }
-        defer { ProcessMemory.noteUse() }
+        defer { if control.samplesHeld > 100_000 { ProcessMemory.noteLargeQuery() } }
         // The head first: what a flush moves meanwhile is then seen twice, never missed.
         var excerpts = front.withLock { front in
             front.head.excerpts(matchers, from: from, through: through, newest: newest, marks: marks)

@@ -1,6 +1,7 @@
 // Calls of the operating system that Swift cannot make itself: variadics, macros and GNU extensions.
 #ifndef KOPS_CPLATFORM_H
 #define KOPS_CPLATFORM_H
+#include <stddef.h>
 #include "crc32c.h"
 // Starts a detached thread with 8 MiB of stack and a name of at most 15 bytes; 0, or an error number.
 int kops_start_thread(const char *name, void (*body)(void *context), void *context);
@@ -11,7 +12,8 @@ int kops_password_matches(const char *password, const char *hash);
 int kops_clock_is_synchronised(long *error);
 // Keeps glibc's allocator from keeping a heap for each thread. Call once, before threads are started.
 void kops_limit_heaps(void);
-void kops_keep_heaps(void);
+// A heap keeps so many free bytes at its end and gives back what is above them; blocks from 2 MiB on go back by themselves.
+void kops_keep_heaps(size_t bytes);
 // Gives the system back what the allocator holds and nobody uses.
 void kops_trim_heaps(void);
 // pipe2(2) with both ends closed in programs that are started; 0, or -1 with errno set.
