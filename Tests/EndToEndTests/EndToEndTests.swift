@@ -101,7 +101,7 @@ private final class Scene {
                 - {to: ops@example.org, from: kops@example.org, smarthost: "127.0.0.1:\(ports[4])", require_tls: false, send_resolved: true}
         etcd: {endpoints: ["https://127.0.0.1:\(ports[1])"], ca: etcd/pki/ca.crt, cert: etcd/pki/healthcheck-client.crt, key: etcd/pki/healthcheck-client.key}
         backup:
-          schedule: every 1h
+          schedule: every 24h
           destinations: [{name: local, path: \(directory)/backups, retention: {keep_last: 2}}]
         \(extra)
         """
