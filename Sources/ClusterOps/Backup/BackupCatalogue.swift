@@ -62,7 +62,13 @@ package enum BackupCatalogue {
                     entry.problem = error.message
                 }
             } else {
-                entry.problem = "it has no manifest (\(manifestName)): it was never finished, or part of it is lost"
+                let isLog = files.allSatisfy {
+                    EventFile($0.name, backup: "\(name)") != nil || $0.name == "\(name)" + EventLogOwner.suffix
+                }
+                entry.problem =
+                    isLog
+                    ? "only its log of changes is left, without a use: retention removes that a day after"
+                    : "it has no manifest (\(manifestName)): it was never finished, or part of it is lost"
             }
             entries.append(entry)
         }

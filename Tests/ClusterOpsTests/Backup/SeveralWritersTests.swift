@@ -113,7 +113,8 @@ private final class BusyStore: Destination {
             service(etcd, [store]) {
                 $0.workDirectory = etcd.directory + "/work-\(i)"
                 $0.incrementalChain = 5
-                $0.destinations[0].retention.keepLast = 2
+                // Fewer than there are sidecars would take away what one of them is about to build on: a full one then.
+                $0.destinations[0].retention.keepLast = 4
             }
         }
         for round in UInt64(1)...3 {
