@@ -109,12 +109,14 @@ private final class BusyStore: Destination {
     @Test func sidecarsSideBySideKeepTheirChains() async throws {
         let (etcd, store, _) = try await scene()
         defer { try? FileSystem.removeTree(etcd.directory) }
+        // In a small database ten keys may change half of the pages, and a full backup pays.
+        try await fill(etcd, keys: 20_000, seed: 77)
         let sidecars = (1...3).map { i in
             service(etcd, [store]) {
                 $0.workDirectory = etcd.directory + "/work-\(i)"
                 $0.incrementalChain = 5
-                // Fewer than there are sidecars would take away what one of them is about to build on: a full one then.
-                $0.destinations[0].retention.keepLast = 4
+                // Fewer than two for each would take away what the last one is about to build on: a full one then.
+                $0.destinations[0].retention.keepLast = 6
             }
         }
         for round in UInt64(1)...3 {
