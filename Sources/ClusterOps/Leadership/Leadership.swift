@@ -112,13 +112,26 @@ package final class Leadership: Sendable {
             let wait = max(now, state.withLock { $0.elector.wakeAt }) - now
             if wait > 0 || request == nil { try? await Task.sleep(for: .milliseconds(min(max(wait, 50), 500))) }
         }
-        if let request = state.withLock({ $0.isFrozen ? nil : $0.elector.release(now: monotonicMilliseconds()) }) {
-            // The task is cancelled already; this one is not.
-            let work = Task { [self] in await send(request, store) }
-            _ = await work.value
-        }
+        // The task is cancelled already; this one is not.
+        await Task { [self] in await giveUp(store) }.value
         settle()
     }
+
+    private func giveUp(_ store: any LeaseStore) async {
+        let (isHeld, request) = state.withLock { state -> (Bool, LeaderElector.Request?) in
+            let now = monotonicMilliseconds()
+            let isHeld = !state.isFrozen && state.elector.isLeader(now: now)
+            return (isHeld, isHeld ? state.elector.release(now: now) : nil)
+        }
+        guard isHeld else { return }
+        if let request, case .written = await send(request, store) { return }
+        // A renewal that the end cut off may have been written all the same: then the lease is another than the one known.
+        guard case .found(var record, let version) = await send(.read, store), record.holder == identity else { return }
+        (record.holder, record.duration) = ("", 1000)
+        _ = await send(.update(record, version: version), store)
+    }
+
+    private var identity: String { state.withLock { $0.elector.identity } }
 
     func freeze() { state.withLock { $0.isFrozen = true } }
 
@@ -147,7 +160,7 @@ package final class Leadership: Sendable {
 
     private func send(_ request: LeaderElector.Request, _ store: any LeaseStore) async -> LeaderElector.Reply {
         let holderBefore = state.withLock { $0.elector.holder }
-        let identity = state.withLock { $0.elector.identity }
+        let identity = identity
         let limit = requestTimeout
         return await withTaskGroup(of: LeaderElector.Reply.self) { group in
             group.addTask { [log, metrics] in

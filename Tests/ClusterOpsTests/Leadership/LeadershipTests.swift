@@ -87,4 +87,46 @@ struct LeadershipTests {
         var roles = alone.changes().makeAsyncIterator()
         #expect(await roles.next() == .leader)
     }
+
+    /// A lease in memory. The first renewal is written but never answered.
+    private final class SilentLease: LeaseStore {
+        let record = Lock<(record: LeaseRecord, version: Int)?>(nil)
+        let isSilent = Lock(false)
+
+        func read() async throws -> (record: LeaseRecord, version: String)? {
+            record.withLock { $0.map { ($0.record, "\($0.version)") } }
+        }
+
+        func create(_ new: LeaseRecord, isNew: Bool) async throws -> String {
+            record.withLock { $0 = (new, 1) }
+            return "1"
+        }
+
+        func update(_ new: LeaseRecord, version: String, isNew: Bool) async throws -> String {
+            let written = try record.withLock { known in
+                guard let before = known, "\(before.version)" == version else { throw LeaseConflict() }
+                known = (new, before.version + 1)
+                return before.version + 1
+            }
+            let isFirst = isSilent.withLock { isSilent in
+                defer { isSilent = true }
+                return !isSilent
+            }
+            if isFirst { try await Task.sleep(for: .seconds(600)) }
+            return "\(written)"
+        }
+    }
+
+    @Test func aRenewalThatTheEndCutOffDoesNotKeepTheLease() async throws {
+        let lease = SilentLease()
+        let a = Leadership(
+            identity: "a", timing: Self.timing, store: lease, metrics: MetricRegistry(),
+            log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        let run = Task { await a.run() }
+        try await eventually("a renewal is under way") { lease.isSilent.withLock { $0 } }
+        run.cancel()
+        await run.value
+        #expect(lease.record.withLock { $0?.record.holder } == "")
+        #expect(!a.isLeader)
+    }
 }
