@@ -103,11 +103,29 @@ struct ControlPlaneProbe: Sendable {
         let voters = members.filter { !$0.isLearner }
         if voters.count <= 1 { return nil }
         let ownID = (try? await own.status(own.endpoints.first ?? ""))?.header.memberID
+        let quorum = voters.count / 2 + 1
         var healthy: [String] = []
         var others = 0
+        // Enough answer and none has a leader: they are choosing one, and a restart just now would take the majority away.
+        for _ in 0..<20 {
+            let answering: Int
+            (healthy, others, answering) = await wellMembers(voters, ownID: ownID)
+            if healthy.count >= quorum || answering < quorum { break }
+            try? await Task.sleep(for: .milliseconds(500))
+        }
+        if healthy.count < quorum || others >= quorum { return nil }
+        return
+            "etcd has \(healthy.count) of \(voters.count) members in good health (\(healthy.sorted().joined(separator: ", "))): without this node's \(others) would remain, and \(quorum) are needed"
+    }
+
+    /// The names of those with a leader and no error, how many of them are not `ownID`, and how many answer at all.
+    private func wellMembers(_ voters: [EtcdMember], ownID: UInt64?) async -> ([String], others: Int, answering: Int) {
+        var healthy: [String] = []
+        var (others, answering) = (0, 0)
         for member in voters {
             guard !member.clientURLs.isEmpty else { continue }
             let states = await client(member.clientURLs).survey()
+            if states.contains(where: { if case .success = $0.status { true } else { false } }) { answering += 1 }
             let isWell = states.contains { state in
                 guard case .success(let status) = state.status else { return false }
                 return status.leader != 0 && status.errors.isEmpty
@@ -116,9 +134,6 @@ struct ControlPlaneProbe: Sendable {
             healthy.append(member.name)
             if member.id != ownID { others += 1 }
         }
-        let quorum = voters.count / 2 + 1
-        if healthy.count < quorum || others >= quorum { return nil }
-        return
-            "etcd has \(healthy.count) of \(voters.count) members in good health (\(healthy.sorted().joined(separator: ", "))): without this node's \(others) would remain, and \(quorum) are needed"
+        return (healthy, others, answering)
     }
 }
