@@ -49,7 +49,7 @@ let package = Package(
             ] + grdb, swiftSettings: strict, linkerSettings: [.linkedLibrary(":libdeflate.a")]),
         .target(name: "PromQL", dependencies: ["MetricModel"], swiftSettings: strict),
         .target(
-            name: "TSDB", dependencies: ["MetricModel", "Platform", "CDeflate", "CZlib", logging] + grdb,
+            name: "TSDB", dependencies: ["MetricModel", "Platform", "CPlatform", "CDeflate", "CZlib", logging] + grdb,
             swiftSettings: strict),
         .target(name: "Etcd", dependencies: ["Platform", "CZlib", logging], swiftSettings: strict),
         .target(

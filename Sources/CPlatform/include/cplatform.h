@@ -10,6 +10,8 @@ int kops_password_matches(const char *password, const char *hash);
 // Whether the kernel's clock is kept in time (adjtimex(2)): 1 or 0, and -1 where it does not tell; the estimated error in
 // microseconds goes to `error`.
 int kops_clock_is_synchronised(long *error);
+// Has memory that is soon written to brought near; an address of nothing does no harm.
+static inline void kops_prefetch(const void *address) { __builtin_prefetch(address, 1, 3); }
 // Keeps glibc's allocator from keeping a heap for each thread. Call once, before threads are started.
 void kops_limit_heaps(void);
 // A heap keeps so many free bytes at its end and gives back what is above them; blocks from 2 MiB on go back by themselves.

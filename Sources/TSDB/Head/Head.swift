@@ -1,3 +1,4 @@
+import CPlatform
 import Glibc
 import MetricModel
 
@@ -221,6 +222,12 @@ final class Head {
     @inline(__always)
     func replay(_ slot: Int, _ time: Int64, _ bits: UInt64) {
         let state = states + slot
+        // A log's samples come series by series, each of which lies elsewhere: most of the time is waiting for memory.
+        if slot + 16 < slotCount {
+            kops_prefetch(state + 16)
+            let soon = state + 8
+            if let buffer = soon.pointee.buffer { kops_prefetch(buffer + Int(soon.pointee.used)) }
+        }
         if state.pointee.hasLast, time <= state.pointee.lastTime {
             var nowhere = LogBuffer()
             if time < state.pointee.lastTime { _ = appendLate(slot, time, bits, &nowhere) }
