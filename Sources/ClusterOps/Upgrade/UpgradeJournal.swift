@@ -81,6 +81,7 @@ package struct FileUpgradeJournal: UpgradeJournal {
 
     /// Takes the lock for the life of the returned object. Throws where another process is at the run.
     package func lock() throws -> FileLock {
+        // Whoever has just brought the run to an end lets go within moments.
         guard let lock = try freeLock(patience: 500) else {
             throw UpgradeError(.state, "another process is at this upgrade: it holds \(lockPath)")
         }
@@ -94,5 +95,5 @@ package struct FileUpgradeJournal: UpgradeJournal {
     }
 
     /// Whether some process is at the run.
-    package var isLocked: Bool { (try? freeLock(patience: 100)) == nil }
+    package var isLocked: Bool { (try? freeLock()) == nil }
 }
