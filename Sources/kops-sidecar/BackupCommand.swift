@@ -253,7 +253,8 @@ struct BackupDrillCommand: AsyncParsableCommand {
             if let etcd { (drill.etcdProgram, drill.needsEtcd) = (etcd, true) }
             drill.keyFile = config.backup?.sealing?.keyFile
             drill.kubernetesDirectory = config.backup?.kubernetesDirectory ?? drill.kubernetesDirectory
-            let report = try await drill.run(source, progress: progress.handler)
+            let report = try await drill.run(
+                source, cluster: source == "latest" ? service.options.cluster : nil, progress: progress.handler)
             if let name = report.backup.split(separator: " ").first {
                 BackupChecks.note(
                     config.storage.path, String(name), drilled: WallClock.system.nowMilliseconds())

@@ -29,12 +29,14 @@ struct BackupListCommand: AsyncParsableCommand {
         entries.sort { ($1.name, $0.destination) < ($0.name, $1.destination) }
         try printListing(
             listing,
-            columns: ["NAME", "AGE", "KIND", "SIZE", "REVISION", "KEYS", "WHERE", "VERIFIED", "DRILLED", "STATE"],
+            columns: [
+                "NAME", "AGE", "KIND", "NODE", "SIZE", "REVISION", "KEYS", "WHERE", "VERIFIED", "DRILLED", "STATE",
+            ],
             rows: entries.map { entry in
                 let checked = checks.backups["\(entry.name)"]
                 return [
                     "\(entry.name)", ageText(milliseconds: now - entry.name.time), kindText(entry),
-                    sizeText(entry.bytes), String(entry.name.revision),
+                    entry.manifest?.node ?? "-", sizeText(entry.bytes), String(entry.name.revision),
                     entry.manifest.map { String($0.totalKeys) } ?? "-", entry.destination,
                     checkText(checked?.verified ?? verifiedTime(entry), now), checkText(checked?.drilled, now),
                     entry.problem ?? "good",
@@ -131,8 +133,9 @@ struct BackupShowCommand: AsyncParsableCommand {
             ("made", "\(manifest.created), \(ageText(milliseconds: now - manifest.time)) ago, in \(seconds(manifest))"),
             ("kind", kindText(entries[0]) + (manifest.parent.map { ", builds on \($0)" } ?? "")),
             ("cluster", "\(manifest.cluster) (\(manifest.clusterID)), etcd \(manifest.etcdVersion)"),
+            ("made by", manifest.node ?? "-"),
             (
-                "from",
+                "snapshot of",
                 "\(manifest.memberName.isEmpty ? manifest.memberID : manifest.memberName) at \(manifest.endpoint)"
             ),
             ("revision", String(manifest.revision)),

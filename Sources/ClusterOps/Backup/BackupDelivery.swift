@@ -27,12 +27,12 @@ extension BackupService {
     /// Brings the parts to each destination under one name, which `manifest` then has. Control planes on one schedule come
     /// with the same name in the same second: who is second takes the next number.
     func deliver(
-        _ manifest: inout BackupManifest, _ parts: [BackupPart], as wanted: BackupName, _ staging: String,
+        _ manifest: inout BackupManifest, _ parts: [BackupPart], as wanted: BackupName, _ staging: BackupStaging,
         _ known: [Survey], _ progress: BackupProgressHandler?
     ) async throws -> [DestinationOutcome] {
         var name = wanted
         for attempt in 1... {
-            name = try await freeName(name, staging, known)
+            name = try await freeName(name, known)
             manifest.name = "\(name)"
             manifest.files = parts.map { part in
                 .init(
@@ -55,16 +55,17 @@ extension BackupService {
 
     /// Brings the files to each destination: the first directory gets them by renaming, the others by copying.
     private func bring(
-        _ manifest: BackupManifest, _ files: [(path: String, name: String)], _ staging: String,
+        _ manifest: BackupManifest, _ files: [(path: String, name: String)], _ staging: BackupStaging,
         _ progress: BackupProgressHandler?
     ) async throws -> [DestinationOutcome] {
         let manifestName = manifest.name + BackupCatalogue.manifestSuffix
-        let manifestPath = staging + "/.kops-\(getpid())-\(manifestName)" + LocalDestination.partSuffix
+        let manifestPath = staging.directory + "/.kops-\(getpid())-\(manifestName)" + LocalDestination.partSuffix
         try AtomicFile.write(try manifest.encoded(), to: manifestPath, mode: 0o600)
         defer { unlink(manifestPath) }
         var all = files
         let ownerPath =
-            staging + "/.kops-\(getpid())-\(manifest.name)" + EventLogOwner.suffix + LocalDestination.partSuffix
+            staging.directory + "/.kops-\(getpid())-\(manifest.name)" + EventLogOwner.suffix
+            + LocalDestination.partSuffix
         defer { unlink(ownerPath) }
         if EventLogOwner.isWanted(options.workDirectory) {
             try AtomicFile.write(Array(try EventLogOwner.own(options.workDirectory).utf8), to: ownerPath, mode: 0o600)
@@ -73,15 +74,15 @@ extension BackupService {
         all.append((manifestPath, manifestName))
         var outcomes: [DestinationOutcome] = []
         // Where the files are renamed away comes last.
-        let order = destinations.filter { !isStaging($0, staging) } + destinations.filter { isStaging($0, staging) }
+        let order = destinations.filter { !staging.isIn($0) } + destinations.filter(staging.isIn)
         for destination in order {
             var outcome = DestinationOutcome(destination: destination.name, location: destination.location)
             var brought: [String] = []
             do {
                 for (path, name) in all {
                     try Task.checkCancellation()
-                    if isStaging(destination, staging), let local = destination as? LocalDestination {
-                        try local.moveNew(path, as: name)
+                    if staging.isIn(destination), let place = staging.place {
+                        try place.moveNew(path, as: name)
                     } else {
                         try await destination.putNew(file: path, as: name) { done, total in
                             progress?(
@@ -91,7 +92,7 @@ extension BackupService {
                     }
                     brought.append(name)
                 }
-                if !isStaging(destination, staging) { try await isOurs(manifest, at: destination) }
+                if !staging.isIn(destination) { try await isOurs(manifest, at: destination) }
                 try await proveParent(of: manifest, at: destination)
                 metrics.succeeded(destination.name, time: manifest.time, bytes: manifest.storedBytes)
             } catch {
@@ -101,8 +102,8 @@ extension BackupService {
                 // Of two backups of one name this one came second: what it brought before it saw that is nobody's.
                 if (error as? BackupError)?.code == .busy {
                     for (path, name) in all where brought.contains(name) {
-                        if isStaging(destination, staging) {
-                            try? FileSystem.rename(staging + "/" + name, to: path)
+                        if staging.isIn(destination) {
+                            try? FileSystem.rename(destination.location + "/" + name, to: path)
                         } else {
                             try? await destination.remove(name)
                         }

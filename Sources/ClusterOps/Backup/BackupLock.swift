@@ -2,9 +2,11 @@ import Glibc
 import Platform
 
 enum BackupLock {
-    /// Only one backup at a time works in a directory, over all processes: held while the returned lock lives.
+    static func path(_ directory: String) -> String { directory + "/.kops-backup.lock" }
+
+    /// Only one backup at a time is put together in a directory, over all processes: held while the returned lock lives.
     static func take(_ directory: String) throws -> FileLock {
-        let path = directory + "/.kops-backup.lock"
+        let path = path(directory)
         guard let lock = try FileLock(path, patience: 200) else {
             let holder = (try? FileSystem.readText(path, maxBytes: 32)) ?? ""
             throw BackupError(

@@ -94,6 +94,9 @@ package struct BackupManifest: Sendable, Codable, Equatable {
     package var clusterID = ""
     package var memberID = ""
     package var memberName = ""
+    /// Whose files are in the bundle: the node that made the backup, by its etcd member's name. Who gave the snapshot may be
+    /// another. Nil in backups of before it was written.
+    package var node: String?
     package var endpoint = ""
     package var members: [Member] = []
     package var etcdVersion = ""
@@ -132,7 +135,7 @@ package struct BackupManifest: Sendable, Codable, Equatable {
         case clusterID = "cluster_id"
         case memberID = "member_id"
         case memberName = "member_name"
-        case endpoint, members
+        case node, endpoint, members
         case etcdVersion = "etcd_version"
         case toolVersion = "tool_version"
         case revision
@@ -176,7 +179,7 @@ package struct BackupManifest: Sendable, Codable, Equatable {
         return Array(try encoder.encode(self)) + [10]
     }
 
-    /// Reads a manifest and checks that not a byte of it changed.
+    /// Reads a manifest and checks that not a byte of it changed. Fields that a later version adds are passed over.
     package static func decode(_ bytes: [UInt8], path: String) throws -> BackupManifest {
         struct Version: Codable {
             var formatVersion: Int
@@ -195,9 +198,18 @@ package struct BackupManifest: Sendable, Codable, Equatable {
         guard let manifest = try? JSONDecoder().decode(BackupManifest.self, from: data) else {
             throw BackupError(.damaged, "\(path) is damaged: it does not have the fields of a manifest")
         }
-        guard try manifest.encoded() == bytes else {
+        guard isWhole(bytes, manifest.manifestSHA256) else {
             throw BackupError(.damaged, "\(path) is damaged: it does not match its own hash")
         }
         return manifest
+    }
+
+    /// Whether the text has the hash that stands in it, which is made with nothing in its place.
+    private static func isWhole(_ bytes: [UInt8], _ hash: String) -> Bool {
+        let field = Array("\"manifest_sha256\" : \"".utf8)
+        guard hash.utf8.count == 64, let start = bytes.firstRange(of: field)?.upperBound,
+            bytes[start...].starts(with: Array(hash.utf8) + [UInt8(ascii: "\"")])
+        else { return false }
+        return hexadecimal(Digest.hash(.sha256, Array(bytes[..<start] + bytes[(start + 64)...]))) == hash
     }
 }

@@ -134,11 +134,15 @@ extension BackupService {
         try await destination.put(file: path, as: name, progress: nil)
     }
 
-    /// Sets the metrics to what lies at the destinations: after a restart the age of the newest backup is known at once.
+    /// Sets the metrics to what lies at the destinations: after a restart the age of this node's newest backup is known at once.
+    /// Another node's does not have its files.
     package func observeStored() async {
+        let node = StaticPod.nodeName(options.kubernetesDirectory)
         for destination in destinations {
             guard let entries = try? await BackupCatalogue.read(destination, cluster: options.cluster),
-                let newest = entries.filter(\.isGood).max(by: { $0.name < $1.name })
+                let newest = entries.filter({ $0.isGood && ($0.manifest?.node ?? node) == node }).max(by: {
+                    $0.name < $1.name
+                })
             else { continue }
             metrics.succeeded(destination.name, time: newest.name.time, bytes: newest.bytes)
             if let manifest = newest.manifest { metrics.observed(manifest) }

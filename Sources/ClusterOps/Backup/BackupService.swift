@@ -77,10 +77,10 @@ package final class BackupService: Sendable {
         }
         let started = clock.nowMilliseconds()
         let began = monotonicNanoseconds()
-        let staging = try makeStaging()
-        let lock = try BackupLock.take(staging)
+        let staging = try BackupStaging.make(destinations, workDirectory: options.workDirectory, logger)
+        let lock = try BackupLock.take(staging.directory)
         defer { withExtendedLifetime(lock) {} }
-        removeLeftovers(staging)
+        staging.removeLeftovers()
         // What needs no etcd comes first: it fails at once or not at all.
         let sealing = try SealingSetup(options.sealing)
         let found = try NodeFiles.find(options)
@@ -100,12 +100,12 @@ package final class BackupService: Sendable {
             metrics.skipped()
             return BackupResult(manifest: same.manifest, path: same.location, outcomes: [], skipped: true)
         }
-        try checkRoom(staging, databaseBytes: members[0].status.databaseSize)
+        try checkRoom(staging.directory, databaseBytes: members[0].status.databaseSize)
         checkClock(started, known)
 
-        let indexPath = options.incrementalChain > 0 ? PageIndex.path(staging, options.cluster) : nil
+        let indexPath = options.incrementalChain > 0 ? PageIndex.path(staging.directory, options.cluster) : nil
         let parent = isFull ? nil : indexPath.flatMap { incrementalParent($0, members[0].status, known) }
-        let stem = "\(staging)/.kops-\(getpid())-\(started)"
+        let stem = "\(staging.directory)/.kops-\(getpid())-\(started)"
         let temporary = stem + ".snapshot" + LocalDestination.partSuffix
         let bundlePath = stem + ".bundle" + LocalDestination.partSuffix
         defer {
@@ -205,6 +205,7 @@ package final class BackupService: Sendable {
     ) async -> BackupManifest {
         var manifest = BackupManifest()
         manifest.cluster = options.cluster
+        manifest.node = StaticPod.nodeName(options.kubernetesDirectory)
         manifest.created = formatRFC3339(started, fraction: false)
         manifest.clusterID = hex16(chosen.status.header.clusterID)
         manifest.memberID = hex16(chosen.status.header.memberID)

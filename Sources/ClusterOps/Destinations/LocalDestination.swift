@@ -97,6 +97,7 @@ package struct LocalDestination: Destination {
                     try FileSystem.removeFile(path + "/" + name)
                 }
             }
+            try BackupStaging.removeAbandoned(in: path, olderThan: olderThan)
         }
     }
 

@@ -17,6 +17,8 @@ package struct DrillReport: Sendable {
     package var olderProgram: String?
     /// What became of the node's files; nil where the backup has none.
     package var bundle: BundleDrill?
+    /// Where the node's files in the backup are another node's: what there is of this node's own.
+    package var ownFiles: String?
     /// Files of the log of changes that was replayed on the backup; 0 where it has none. `revision` is then the log's.
     package var logFiles = 0
 
@@ -34,6 +36,7 @@ package struct DrillReport: Sendable {
         let log = logFiles > 0 ? " with its log of changes" : ""
         var text = "\(backup)\(log): \(what), revision \(revision), \(keys) keys, \(hash)"
         if let bundle { text += ", \(bundle.files) files of the node, \(bundle.pairs) keys fit their certificates" }
+        if let ownFiles { text += "; \(ownFiles)" }
         for note in bundle?.notes ?? [] { text += "; \(note)" }
         return text
     }
@@ -89,6 +92,7 @@ package struct Drill: Sendable {
         options.keyFile = keyFile
         // The log of changes is replayed to its end.
         options.atTime = .max
+        options.ownLogOnly = true
         let began = monotonicNanoseconds()
         let plan = try await RestorePlan.make(options, destinations: destinations, clock: clock)
         let manifest = plan.manifest
@@ -120,7 +124,42 @@ package struct Drill: Sendable {
             if let problem = bundle.problems.first { throw BackupError(.damaged, "\(plan.source): \(problem)") }
             report.bundle = bundle
         }
+        try await drillOwnFiles(plan, directory, &report)
         return report
+    }
+
+    /// Where the backup is another node's: what this node would be given back of its own on the worst day.
+    private func drillOwnFiles(_ plan: RestorePlan, _ directory: String, _ report: inout DrillReport) async throws {
+        let node = StaticPod.nodeName(kubernetesDirectory)
+        guard let manifest = plan.manifest, let made = manifest.node, made != node,
+            // A machine that is no control plane has nothing to be given back.
+            FileSystem.exists(kubernetesDirectory + "/manifests/etcd.yaml")
+        else { return }
+        let keys = try keyFile.map { try SealingKeys(file: $0) }
+        let chosen = try await BundlePreview.read(
+            plan.record.source, keys: keys, kubernetesDirectory: kubernetesDirectory, destinations: destinations)
+        let own = try await OwnFiles.find(
+            node: node, near: plan.record.source, await plan.search.neighbours(), chosen: chosen, keys: keys,
+            kubernetesDirectory: kubernetesDirectory, destinations: destinations, fetchInto: directory)
+        guard var part = own.part else {
+            let why = own.problems.isEmpty ? "" : " (\(own.problems.joined(separator: "; ")))"
+            report.ownFiles = "no backup has the files of this node, \(node)\(why)"
+            return
+        }
+        let title = "\(part.manifest?.name ?? part.file), \(part.age(beside: manifest)) it"
+        if let name = part.destination, let place = destinations.first(where: { $0.name == name }) {
+            part.path = directory + "/" + part.file
+            try await place.get(part.file, to: part.path, progress: nil)
+        }
+        let (kubernetes, now, ready) = (kubernetesDirectory, clock.nowMilliseconds(), part)
+        let bundle = try await cancellable {
+            try BundleDrill.run(ready, keys: keys, kubernetesDirectory: kubernetes, now: now, isCancelled: $0)
+        }
+        if let problem = bundle.problems.first {
+            throw BackupError(.damaged, "the files of \(node) in \(title): \(problem)")
+        }
+        report.ownFiles =
+            "those of \(made); \(bundle.files) files of this node, \(node), in \(title), \(bundle.pairs) keys fit"
     }
 
     private struct TrialEnded: Error {

@@ -39,6 +39,15 @@ struct BundlePreview: Sendable {
         return preview
     }
 
+    /// The node that the files are of, where etcd's manifest is among them.
+    var node: String? { StaticPod.flags(text: etcdManifest)["name"] }
+
+    /// Whether both have that authority and with another key.
+    func isOther(_ file: String, than other: BundlePreview?) -> Bool {
+        guard let ours = files[file], let theirs = other?.files[file] else { return false }
+        return !Certificate.isSameAuthority(Array(ours.utf8), Array(theirs.utf8))
+    }
+
     static let authorities = ["pki/ca.crt", "pki/etcd/ca.crt"]
 
     private static let client = [

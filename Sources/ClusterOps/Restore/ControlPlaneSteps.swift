@@ -77,7 +77,8 @@ extension RestoreExecutor {
         } else if try FileSystem.status(file) == nil {
             throw BackupError(
                 .failed,
-                "\(file) is missing, and the backup has none for this node: put it there and go on with --resume")
+                "\(file) is missing, and no backup has one for this node: put it there and go on with --resume. \(Self.remedy)"
+            )
         }
         // Empty once the last manifest is back.
         rmdir(record.heldDirectory)

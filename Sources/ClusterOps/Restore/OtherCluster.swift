@@ -70,13 +70,19 @@ extension RestoreChecks {
             let path = options.kubernetesDirectory + "/" + file
             guard let theirs = preview.files[file].map({ Array($0.utf8) }), let ours = try? FileSystem.read(path)
             else { continue }
-            guard let a = Certificate.read(pem: ours), let b = Certificate.read(pem: theirs) else { continue }
-            // A renewed one has the key of before.
-            let known = Set(b.map(\.fingerprint))
-            if a.contains(where: { known.contains($0.fingerprint) }) { continue }
-            if Certificate.isSigned(pem: ours, by: theirs) == true { continue }
-            return path
+            if !Certificate.isSameAuthority(ours, theirs) { return path }
         }
         return nil
+    }
+}
+
+extension Certificate {
+    /// Whether two files hold the same authority, of which one may be renewed; true where either cannot be read.
+    static func isSameAuthority(_ ours: [UInt8], _ theirs: [UInt8]) -> Bool {
+        guard let a = read(pem: ours), let b = read(pem: theirs) else { return true }
+        let known = Set(b.map(\.fingerprint))
+        if a.contains(where: { known.contains($0.fingerprint) }) { return true }
+        // A renewed one has the key of before.
+        return isSigned(pem: ours, by: theirs) == true
     }
 }

@@ -9,22 +9,38 @@ struct PutBack {
     var root = ""
     var kubernetesDirectory: String
     var heldDirectory: String
-    /// The bundle is another node's: only what all nodes share is taken of it.
-    var sharedOnly: Bool
+    var taking: Taking
+
+    enum Taking: Sendable {
+        case everything
+        /// The bundle is another node's, and there is none of this node: what all nodes share, and what kubeadm knows nothing of.
+        case shared
+        /// As `shared`, before this node's own bundle: what must be as new as etcd's data, and no more. Authorities, their
+        /// keys, and what kube-apiserver's flags name, such as the keys that secrets are encrypted with.
+        case clusters
+    }
 
     struct Outcome: Sendable {
         var files: [String] = []
-        var notTaken = 0
+        /// Files that the node lacks and that are not for it.
+        var notTaken: [String] = []
     }
 
     /// Everything is read and checked before the first file is written, so that a damaged archive changes nothing.
     func run(isCancelled: () -> Bool) throws -> Outcome {
-        try BundleReader.forEach(part, keys: keys, isCancelled: isCancelled) { _, _ in }
+        var named: Set<String> = []
+        try BundleReader.forEach(part, keys: keys, isCancelled: isCancelled) { entry, read in
+            guard "/" + entry.path == kubernetesDirectory + "/manifests/kube-apiserver.yaml", entry.kind == .file,
+                entry.size <= 1 << 20
+            else { return }
+            let text = String(decoding: try readFully(read, count: Int(entry.size)), as: UTF8.self)
+            named = Set(NodeFiles.filesOfServer(text))
+        }
         var outcome = Outcome()
         try BundleReader.forEach(part, keys: keys, isCancelled: isCancelled) { entry, read in
             guard !entry.path.hasPrefix(".kops") else { return }
-            guard !sharedOnly || isShared(entry.path) else {
-                if entry.kind == .file, isMissing(entry.path) { outcome.notTaken += 1 }
+            guard isWanted(entry.path, named) else {
+                if entry.kind == .file, isMissing(entry.path) { outcome.notTaken.append("/" + entry.path) }
                 return
             }
             if try put(entry, read) { outcome.files.append("/" + entry.path) }
@@ -32,18 +48,36 @@ struct PutBack {
         return outcome
     }
 
+    private func isWanted(_ path: String, _ named: Set<String>) -> Bool {
+        switch taking {
+        case .everything: return true
+        case .shared: return Self.isShared(path, kubernetesDirectory: kubernetesDirectory)
+        case .clusters:
+            return named.contains("/" + path)
+                || (("/" + path).hasPrefix(kubernetesDirectory + "/")
+                    && Self.isShared(path, kubernetesDirectory: kubernetesDirectory))
+        }
+    }
+
+    func isMissing(_ path: String) -> Bool {
+        Self.isMissing(path, root: root, kubernetesDirectory: kubernetesDirectory, heldDirectory: heldDirectory)
+    }
+
     /// Whether the node lacks that file of kubeadm's; manifests may be held for the time of the restore.
-    private func isMissing(_ path: String) -> Bool {
+    static func isMissing(_ path: String, root: String, kubernetesDirectory: String, heldDirectory: String) -> Bool {
         guard ("/" + path).hasPrefix(kubernetesDirectory + "/") else { return false }
         return !FileSystem.exists(root + "/" + path)
             && !FileSystem.exists(root + heldDirectory + "/" + FileSystem.name(of: path))
     }
 
     /// What kubeadm copies from the first control plane to the others, and files it knows nothing of (such as the
-    /// encryption configuration); never certificates, manifests or kubeconfigs of one node.
-    private func isShared(_ path: String) -> Bool {
+    /// encryption configuration); never certificates, manifests or kubeconfigs of one node, nor kubelet's flags, which may
+    /// have its address.
+    static func isShared(_ path: String, kubernetesDirectory: String) -> Bool {
         let kubernetes = String(kubernetesDirectory.drop { $0 == "/" }) + "/"
-        guard path.hasPrefix(kubernetes) else { return !path.hasPrefix("var/lib/kubelet") }
+        guard path.hasPrefix(kubernetes) else {
+            return !["var/lib/kubelet", "etc/default/kubelet", "etc/sysconfig/kubelet"].contains { path.hasPrefix($0) }
+        }
         let inside = String(path.dropFirst(kubernetes.count))
         let shared = [
             "pki/ca.crt", "pki/ca.key", "pki/sa.key", "pki/sa.pub", "pki/front-proxy-ca.crt", "pki/front-proxy-ca.key",
@@ -109,25 +143,49 @@ struct PutBack {
 extension RestoreExecutor {
     /// Returns notes on what it did.
     func putBack() async throws -> [String] {
-        guard let part = record.source.bundle else { return [] }
-        let work = PutBack(
-            part: part, keys: try record.options.keyFile.map { try SealingKeys(file: $0) },
-            kubernetesDirectory: record.options.kubernetesDirectory, heldDirectory: record.heldDirectory,
-            sharedOnly: record.bundleOf != nil && record.bundleOf != record.memberName)
-        let outcome = try await cancellable { try work.run(isCancelled: $0) }
-        var notes: [String] = []
-        if !outcome.files.isEmpty {
-            notes.append("put back \(outcome.files.count) files that were missing: \(Self.brief(outcome.files))")
+        let keys = try record.options.keyFile.map { try SealingKeys(file: $0) }
+        func work(_ part: SnapshotSource.Part, _ taking: PutBack.Taking) -> PutBack {
+            PutBack(
+                part: part, keys: keys, kubernetesDirectory: record.options.kubernetesDirectory,
+                heldDirectory: record.heldDirectory, taking: taking)
         }
-        if outcome.notTaken > 0 {
+        let source = record.source
+        // What was put back before a kill is there now, and counts as what was there.
+        var notes: [String] = []
+        var lacking: [String] = []
+        if let part = source.bundle {
+            let taking: PutBack.Taking = !record.isOthersBundle ? .everything : source.own == nil ? .shared : .clusters
+            let work = work(part, taking)
+            let outcome = try await cancellable { try work.run(isCancelled: $0) }
+            lacking = outcome.notTaken
+            if !outcome.files.isEmpty {
+                let whose = record.isOthersBundle ? ", of what all nodes share" : ""
+                notes.append(
+                    "put back \(outcome.files.count) files that were missing\(whose): \(Self.brief(outcome.files))")
+            }
+        }
+        if let part = source.own {
+            let work = work(part, .everything)
+            let outcome = try await cancellable { try work.run(isCancelled: $0) }
+            lacking.removeAll { !work.isMissing(String($0.dropFirst())) }
+            if !outcome.files.isEmpty {
+                notes.append(
+                    "put back \(outcome.files.count) files of \(record.memberName)'s own that were missing, from \(part.manifest?.name ?? part.file) (\(part.age(beside: source.manifest)) etcd's data): \(Self.brief(outcome.files))"
+                )
+            }
+        }
+        if !lacking.isEmpty {
             notes.append(
-                "the backup's files are those of \(record.bundleOf ?? "another node"): its certificates, kubeconfigs and manifests were not taken for this node, which lacks \(outcome.notTaken) of them; kubeadm makes them anew: kubeadm init phase certs all, kubeconfig all, control-plane all, etcd local"
+                "\(record.memberName) lacks \(lacking.count) files of its own (\(Self.brief(lacking))), and no backup of them was found; the backup's are those of \(record.bundleOf ?? "another node"). \(Self.remedy)"
             )
         }
         return notes
     }
 
-    private static func brief(_ files: [String]) -> String {
+    static let remedy =
+        "kubeadm makes them anew: kubeadm init phase certs all, kubeconfig all, control-plane all, etcd local"
+
+    static func brief(_ files: [String]) -> String {
         files.prefix(3).joined(separator: ", ") + (files.count > 3 ? ", …" : "")
     }
 }

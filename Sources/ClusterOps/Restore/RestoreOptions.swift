@@ -46,6 +46,9 @@ package struct RestoreOptions: Sendable, Codable, Equatable {
     package var remote: RemoteOptions?
     /// For what has to be brought here first; nil takes the data directory's parent.
     package var workDirectory: String?
+    /// Follows the newest backup's own log of changes, even where another backup's reaches further: for who wants to know
+    /// what that very backup is worth.
+    package var ownLogOnly: Bool?
 
     package init() {}
 }

@@ -26,6 +26,9 @@ package struct RestorePlan: Sendable {
         var remote: RemoteMembers?
         /// `revision`, or the newest that the log of changes brings back; what the plan says of it.
         var reached: Int64?
+
+        /// Whether the files beside the backup are another node's than this one.
+        var isOthersBundle: Bool { bundleOf.map { $0 != memberName } ?? false }
     }
 
     let record: Record
@@ -33,6 +36,7 @@ package struct RestorePlan: Sendable {
     package let notes: [String]
     let destinations: [any Destination]
     let clock: WallClock
+    let search: BackupSearch
 
     package var steps: [RestoreStep] { record.steps }
     package var source: String { record.source.title }
@@ -65,7 +69,7 @@ package struct RestorePlan: Sendable {
         _ options: RestoreOptions, destinations: [any Destination] = [], clock: WallClock = .system
     ) async throws -> RestorePlan {
         var options = options
-        let held = options.kubernetesDirectory + "/.kops-held-manifests"
+        let held = options.kubernetesDirectory + StaticPod.heldDirectory
         var flags = options.controlPlane ? StaticPod.flags(options.kubernetesDirectory + "/manifests/etcd.yaml") : [:]
         // A restore that was taken back, or an operator's own hand, may have left it there.
         if options.controlPlane, flags.isEmpty { flags = StaticPod.flags(held + "/etcd.yaml") }
@@ -90,11 +94,14 @@ package struct RestorePlan: Sendable {
         let now = clock.nowMilliseconds()
         let stamp = String(formatRFC3339(now, fraction: false).filter { $0 != "-" && $0 != ":" })
         let fetch = (options.workDirectory ?? parent) + "/.kops-restore-\(FileSystem.name(of: directory))"
-        let source = try await SnapshotSourceFinder.find(
+        let search = try await SnapshotSourceFinder.search(
             options.source, from: options.from, cluster: options.cluster, atTime: options.atTime,
             atRevision: options.atRevision, destinations: destinations, fetchInto: fetch)
         let keys = try options.keyFile.map { try SealingKeys(file: $0) }
-        try source.checkKey(keys)
+        try search.source.checkKey(keys)
+        let log = try await LogChoice.furthest(
+            search, keys: keys, ownOnly: options.ownLogOnly ?? false, destinations: destinations)
+        var source = log.source
         let preview =
             options.controlPlane
             ? try await BundlePreview.read(
@@ -115,31 +122,40 @@ package struct RestorePlan: Sendable {
         for url in urls.split(separator: ",") {
             if let port = EtcdPresence.port(String(url)) { ports.insert(port) }
         }
-        let reached = try await LogPreview.reach(source, keys: keys, destinations: destinations)
+        let bundleOf = bundled["name"] ?? source.manifest?.node
+        let remote = try options.remote.map { try RemoteMembers.find($0, seed, own: name) }
+        var fileNotes: [String] = []
+        if options.controlPlane {
+            let owners = NodeFilesChoice(
+                options: options, search: search, preview: preview, bundleOf: bundleOf, keys: keys,
+                destinations: destinations)
+            fileNotes = try await owners.complete(&source, own: name, others: remote?.hosts.map(\.name) ?? [])
+        }
         var checks = RestoreChecks(
-            options: options, source: source, old: old, seed: seed, ports: ports, reached: reached)
+            options: options, source: source, old: old, seed: seed, ports: ports, reached: log.reached)
         try checks.directory()
         try checks.age()
         try checks.otherCluster(preview)
         try checks.room(parent)
         try await checks.quorum(bundled: preview?.clientTLS)
 
-        let remote = try options.remote.map { try RemoteMembers.find($0, seed, own: name) }
         // While the node's pods stop, kubelet may have etcd make a directory yet.
         let aside =
             checks.directoryIsUsed || options.controlPlane ? unusedPath("\(directory).before-\(stamp)") : nil
         let record = Record(
             options: options, source: source,
             steps: steps(
-                options, source, aside: aside, members: seed.members.count, revision: reached,
-                others: remote),
+                options, source, aside: aside, members: seed.members.count, revision: log.reached,
+                bundleOf: bundleOf == name ? nil : bundleOf, others: remote),
             memberName: name, initialCluster: cluster, token: token, revision: source.manifest?.revision,
             asideDirectory: aside, newDirectory: "\(directory).kops-new", fetchDirectory: fetch,
-            heldDirectory: held, ports: checks.isNodesOwn ? ports.sorted() : [], bundleOf: bundled["name"],
+            heldDirectory: held, ports: checks.isNodesOwn ? ports.sorted() : [], bundleOf: bundleOf,
             remote: remote,
-            reached: reached)
-        let notes = [source.warning].compactMap { $0 } + checks.notes + others(record, seed)
-        return RestorePlan(record: record, notes: notes, destinations: destinations, clock: clock)
+            reached: log.reached)
+        let notes =
+            [source.warning].compactMap { $0 } + log.notes + fileNotes + checks.notes + others(record, seed)
+        return RestorePlan(
+            record: record, notes: notes, destinations: destinations, clock: clock, search: search)
     }
 
     /// Name, initial cluster and token: as asked for, else from the static pod's manifest, else from the backup.
@@ -177,7 +193,7 @@ package struct RestorePlan: Sendable {
 
     private static func steps(
         _ options: RestoreOptions, _ source: SnapshotSource, aside: String?, members: Int, revision: Int64?,
-        others: RemoteMembers?
+        bundleOf: String?, others: RemoteMembers?
     ) -> [RestoreStep] {
         let directory = options.dataDirectory
         var steps: [RestoreStep] = []
@@ -201,8 +217,15 @@ package struct RestorePlan: Sendable {
             }
         }
         add(.proveStopped, "prove that no etcd uses \(directory)")
-        if options.controlPlane, source.bundle != nil {
-            add(.putBack, "put back what is missing of \(options.kubernetesDirectory) from the backup")
+        if options.controlPlane, source.bundle != nil || source.own != nil {
+            var whence = "from the backup"
+            if let own = source.own {
+                whence =
+                    "what all nodes share from the backup, what is this node's own from \(own.manifest?.name ?? own.file) (\(own.age(beside: source.manifest)) the backup)"
+            } else if let bundleOf {
+                whence = "only what all nodes share: the backup's files are those of \(bundleOf)"
+            }
+            add(.putBack, "put back what is missing of \(options.kubernetesDirectory): \(whence)")
         }
         if let aside { add(.setAside, "rename \(directory), where there is one, to \(aside)") }
         add(.activate, "rename \(directory).kops-new to \(directory)")

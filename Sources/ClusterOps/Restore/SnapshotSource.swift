@@ -20,6 +20,10 @@ struct SnapshotSource: Sendable, Codable, Equatable {
     var manifest: BackupManifest? { parts.last?.manifest }
     /// The bundle beside the newest part.
     var bundle: Part?
+    /// Where that is another node's: the bundle of the node that is restored, of a backup that it made itself.
+    var own: Part?
+    /// Such bundles of members that are restored over SSH, by their names.
+    var others: [String: Part]?
     /// Where a point in time was asked for: the log of changes beside the newest part, in order, and how far to follow it.
     var events: [Part]?
     var until: EventLimit?
@@ -31,7 +35,16 @@ struct SnapshotSource: Sendable, Codable, Equatable {
     var warning: String?
 
     /// All files it takes.
-    var files: [Part] { parts + (bundle.map { [$0] } ?? []) + (events ?? []) }
+    var files: [Part] {
+        files(of: nil) + (others ?? [:]).sorted { $0.key < $1.key }.map(\.value)
+    }
+
+    /// All that one member's restore takes; nil for the one that is restored here.
+    func files(of member: String?) -> [Part] {
+        let own = member.map { others?[$0] } ?? own
+        return parts + [bundle, own].compactMap { $0 } + (events ?? [])
+    }
+
     /// Says what opens the parts, before anything is fetched or made.
     func checkKey(_ keys: SealingKeys?) throws {
         let own = Set(keys?.recipients.map(\.fingerprint) ?? [])
@@ -53,8 +66,21 @@ enum SnapshotSourceFinder {
         _ source: String, from: String?, cluster: String?, atTime: Int64? = nil, atRevision: Int64? = nil,
         destinations: [any Destination], fetchInto: String
     ) async throws -> SnapshotSource {
+        try await search(
+            source, from: from, cluster: cluster, atTime: atTime, atRevision: atRevision, destinations: destinations,
+            fetchInto: fetchInto
+        ).source
+    }
+
+    /// As `find`, with what else lies where it was found.
+    static func search(
+        _ source: String, from: String?, cluster: String?, atTime: Int64? = nil, atRevision: Int64? = nil,
+        destinations: [any Destination], fetchInto: String
+    ) async throws -> BackupSearch {
         let limit = atTime == nil && atRevision == nil ? nil : EventLimit(time: atTime, revision: atRevision)
-        if source.contains("/") || FileSystem.exists(source) { return try file(source, until: limit) }
+        if source.contains("/") || FileSystem.exists(source) {
+            return BackupSearch(source: try file(source, until: limit), fetchInto: fetchInto)
+        }
         var places = destinations
         if let from {
             places = destinations.filter { $0.name == from }
@@ -72,16 +98,18 @@ enum SnapshotSourceFinder {
         guard !places.isEmpty else {
             throw BackupError(.invalid, "no destination is configured: name a file, or a directory with --from")
         }
-        var found: [(entry: BackupEntry, place: any Destination, all: [BackupEntry])] = []
+        var found: [BackupSearch.Hit] = []
+        var known: [BackupSearch.Hit] = []
         var problems: [String] = []
         for place in places {
             do {
                 let entries = try await BackupCatalogue.read(place, cluster: cluster)
+                known += entries.map { BackupSearch.Hit(entry: $0, place: place, all: entries) }
                 for entry in entries where entry.isGood {
                     if source != "latest" && "\(entry.name)" != source { continue }
                     if let atTime, entry.name.time > atTime { continue }
                     if let atRevision, entry.name.revision > atRevision { continue }
-                    found.append((entry, place, entries))
+                    found.append(BackupSearch.Hit(entry: entry, place: place, all: entries))
                 }
                 problems += entries.filter { !$0.isGood && (source == "latest" || "\($0.name)" == source) }.map {
                     "\($0.name): \($0.problem ?? "")"
@@ -90,12 +118,8 @@ enum SnapshotSourceFinder {
                 problems.append("\(place.name): \(error)")
             }
         }
-        // The newest; of equals the nearest.
-        let best = found.max { a, b in
-            if a.entry.name != b.entry.name { return a.entry.name < b.entry.name }
-            return !(a.place is LocalDestination) && b.place is LocalDestination
-        }
-        guard let best else {
+        found.sort(by: BackupSearch.isBefore)
+        guard let best = found.first else {
             let searched = places.map(\.location).joined(separator: ", ")
             let whose = cluster.map { " of cluster \($0)" } ?? ""
             let what = source == "latest" ? "no good backup\(whose)" : "no good backup named \(source)"
@@ -114,9 +138,11 @@ enum SnapshotSourceFinder {
                 )
             }
         }
-        var chosen = try chain(best.entry, best.place, best.all, fetchInto, until: limit)
+        var chosen = try chain(best, fetchInto, until: limit)
         if source == "latest" { chosen.warning = mixture(best.entry, found.map(\.entry)) }
-        return chosen
+        return BackupSearch(
+            source: chosen, fetchInto: fetchInto, good: found,
+            known: known.filter { $0.entry.name.cluster == best.entry.name.cluster })
     }
 
     /// What to know where two clusters are backed up under one name: the newest backup may be the other's.
@@ -131,10 +157,8 @@ enum SnapshotSourceFinder {
             "several clusters are backed up under the name \(best.name.cluster): this is the newest backup, of cluster \(best.manifest?.clusterID ?? "?"); the newest of others: \(text)"
     }
 
-    private static func chain(
-        _ entry: BackupEntry, _ place: any Destination, _ all: [BackupEntry], _ fetchInto: String,
-        until: EventLimit? = nil
-    ) throws -> SnapshotSource {
+    static func chain(_ hit: BackupSearch.Hit, _ fetchInto: String, until: EventLimit? = nil) throws -> SnapshotSource {
+        let (entry, place, all) = (hit.entry, hit.place, hit.all)
         var parts: [SnapshotSource.Part] = []
         var next: BackupManifest? = entry.manifest
         let byName = Dictionary(all.map { ("\($0.name)", $0) }, uniquingKeysWith: { a, _ in a })
@@ -175,7 +199,7 @@ enum SnapshotSourceFinder {
         }
     }
 
-    private static func part(
+    static func part(
         _ file: BackupManifest.File, _ manifest: BackupManifest, _ place: any Destination, _ fetchInto: String
     ) -> SnapshotSource.Part {
         if let local = place as? LocalDestination {
@@ -225,6 +249,6 @@ enum SnapshotSourceFinder {
         }
         guard let first = entries.first else { throw BackupError(.notFound, "there is no file \(path)") }
         if let problem = first.problem { throw BackupError(.damaged, "\(first.name): \(problem)") }
-        return try chain(first, place, entries, directory, until: until)
+        return try chain(BackupSearch.Hit(entry: first, place: place, all: entries), directory, until: until)
     }
 }

@@ -12,6 +12,17 @@ enum StaticPod {
         return flags(text: text)
     }
 
+    /// The node's name as its etcd has it, which kubeadm makes the node's own; without an etcd here the machine's.
+    static func nodeName(_ kubernetesDirectory: String) -> String {
+        for directory in ["/manifests", heldDirectory] {
+            if let name = flags(kubernetesDirectory + directory + "/etcd.yaml")["name"] { return name }
+        }
+        return hostName()
+    }
+
+    /// Where a restore keeps manifests while their pods are stopped, below the directory of Kubernetes.
+    static let heldDirectory = "/.kops-held-manifests"
+
     static func flags(text: String) -> [String: String] {
         var flags: [String: String] = [:]
         for line in text.split(separator: "\n") {

@@ -353,7 +353,7 @@ package final class SidecarService: Sendable {
                     destinations: service.destinations, workDirectory: options.workDirectory, clock: clock)
                 drill.keyFile = options.sealing?.keyFile
                 drill.kubernetesDirectory = options.kubernetesDirectory
-                let report = try await drill.run()
+                let report = try await drill.run(cluster: options.cluster)
                 service.metrics.drilled(at: clock.nowMilliseconds(), seconds: report.recoverySeconds)
                 if let name = report.backup.split(separator: " ").first {
                     BackupChecks.note(options.workDirectory, String(name), drilled: clock.nowMilliseconds())

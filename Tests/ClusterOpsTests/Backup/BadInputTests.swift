@@ -188,7 +188,7 @@ import Testing
             _ = try await service(etcd, [LocalDestination(name: "small", path: directory)]).backupNow(onDemand: true)
         }
         #expect(error?.code == .noSpace && error?.message.contains(directory) == true, "\(error?.message ?? "")")
-        #expect(try FileSystem.list(directory).filter { !$0.hasPrefix(".kops-backup") }.isEmpty)
+        #expect(try runProgram(["find", directory, "-name", "*.part", "-o", "-name", "etcd-*"]).output.isEmpty)
     }
 
     @Test func twoBackupsAtOnceAreOne() async throws {
@@ -196,9 +196,10 @@ import Testing
         defer { try? FileSystem.removeTree(etcd.directory) }
         try await etcd.waitUntilServing()
         let place = LocalDestination(name: "local", path: etcd.directory + "/backups")
-        try FileSystem.makeDirectories(place.path)
-        let lock = try BackupLock.take(place.path)
-        let error = await message { _ = try await service(etcd, [place]).backupNow(onDemand: true) }
+        let sidecar = service(etcd, [place])
+        let staging = try BackupStaging.make([place], workDirectory: sidecar.options.workDirectory, quietLogger())
+        let lock = try BackupLock.take(staging.directory)
+        let error = await message { _ = try await sidecar.backupNow(onDemand: true) }
         withExtendedLifetime(lock) {}
         #expect(error?.code == .busy && error?.message.contains("\(getpid())") == true)
     }

@@ -89,7 +89,8 @@ func snapshotBytes(_ path: String, keys: SealingKeys? = nil) async throws -> [UI
         let service = service(etcd, [place]) { $0.incrementalChain = 5 }
         try await fill(etcd, keys: 500)
         _ = try await service.backupNow(onDemand: false)
-        let path = PageIndex.path(place.path, "test")
+        let path = PageIndex.path(
+            BackupStaging.path(in: place, workDirectory: service.options.workDirectory), "test")
         var bytes = try FileSystem.read(path)
         bytes[bytes.count / 2] ^= 1
         try AtomicFile.write(bytes, to: path)

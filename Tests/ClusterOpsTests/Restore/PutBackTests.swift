@@ -6,7 +6,7 @@ import Testing
 
 /// Files of a node in a real tar's archive, and a node that lacks some of them.
 @Suite struct PutBackTests {
-    private func scene(sharedOnly: Bool = false) throws -> (root: String, work: PutBack) {
+    private func scene(_ taking: PutBack.Taking = .everything) throws -> (root: String, work: PutBack) {
         let directory = try temporaryDirectory()
         let tree = directory + "/tree"
         let files = [
@@ -14,6 +14,8 @@ import Testing
             "etc/kubernetes/pki/etcd/ca.key": "etcd ca", "etc/kubernetes/manifests/etcd.yaml": "- --name=cp1",
             "etc/kubernetes/manifests/kube-vip.yaml": "vip", "etc/kubernetes/admin.conf": "admin",
             "etc/kubernetes/enc.yaml": "encryption", ".kops/versions.json": "{}",
+            "etc/kubernetes/manifests/kube-apiserver.yaml": "- --audit-policy-file=/etc/audit.yaml",
+            "etc/audit.yaml": "audit", "etc/haproxy.cfg": "haproxy", "etc/default/kubelet": "--node-ip=10.0.0.1",
         ]
         for (name, text) in files {
             try FileSystem.makeDirectories(FileSystem.parent(of: "\(tree)/\(name)"))
@@ -31,7 +33,7 @@ import Testing
             root,
             PutBack(
                 part: part, keys: nil, root: root, kubernetesDirectory: "/etc/kubernetes",
-                heldDirectory: "/etc/kubernetes/.kops-held-manifests", sharedOnly: sharedOnly)
+                heldDirectory: "/etc/kubernetes/.kops-held-manifests", taking: taking)
         )
     }
 
@@ -49,17 +51,31 @@ import Testing
         #expect(try FileSystem.list(root + "/etc/kubernetes/manifests") == ["kube-vip.yaml"])
         #expect(FileSystem.exists(root + "/etc/kubernetes/.kops-held-manifests/etcd.yaml"))
         #expect(!FileSystem.exists(root + "/.kops"))
-        #expect(outcome.files.count == 7)
+        #expect(outcome.files.count == 11)
         // Once more: nothing is left to do.
         #expect(try work.run { false }.files.isEmpty)
     }
 
     @Test func anotherNodesFilesAreSharedOnesOnly() throws {
-        let (root, work) = try scene(sharedOnly: true)
+        let (root, work) = try scene(.shared)
         let outcome = try work.run { false }
         #expect(try FileSystem.list(root + "/etc/kubernetes") == ["enc.yaml", "pki"])
         #expect(try FileSystem.list(root + "/etc/kubernetes/pki") == ["ca.key", "etcd"])
-        #expect(outcome.notTaken == 4)
+        // kubelet's flags may have the other node's address.
+        #expect(!FileSystem.exists(root + "/etc/default/kubelet") && FileSystem.exists(root + "/etc/haproxy.cfg"))
+        #expect(outcome.notTaken.count == 5 && outcome.notTaken.contains("/etc/kubernetes/admin.conf"))
+    }
+
+    /// Before this node's own files: only what has to be as new as etcd's data.
+    @Test func ofAnotherNodesFilesComesWhatTheClusterHasInCommon() throws {
+        let (root, work) = try scene(.clusters)
+        let outcome = try work.run { false }
+        #expect(
+            Set(outcome.files) == [
+                "/etc/kubernetes/enc.yaml", "/etc/kubernetes/pki/ca.key", "/etc/kubernetes/pki/etcd/ca.key",
+                "/etc/audit.yaml",
+            ])
+        #expect(!FileSystem.exists(root + "/etc/haproxy.cfg"))
     }
 
     @Test func aDamagedArchiveChangesNothing() throws {

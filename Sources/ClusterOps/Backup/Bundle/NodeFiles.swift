@@ -66,9 +66,7 @@ enum NodeFiles {
         case .encryptionConfig:
             let manifest = kubernetes + "/manifests/kube-apiserver.yaml"
             guard let text = try? FileSystem.readText(manifest, maxBytes: 1 << 20) else { return [] }
-            let flags = StaticPod.flags(text: text)
-            let mounts = PodMounts(text)
-            return fileFlags.compactMap { flags[$0] }.map(mounts.hostPath).filter(FileSystem.exists)
+            return filesOfServer(text).filter(FileSystem.exists)
         case .kubelet:
             return [
                 kubelet + "/config.yaml", kubelet + "/kubeadm-flags.env", kubelet + "/pki", "/etc/default/kubelet",
@@ -77,6 +75,13 @@ enum NodeFiles {
             ].filter(FileSystem.exists) + FileSystem.glob(kubernetes + "/kubeadm*.yaml")
         case .versions: return []
         }
+    }
+
+    /// Where the files lie on the node that an API server's manifest names.
+    static func filesOfServer(_ manifest: String) -> [String] {
+        let flags = StaticPod.flags(text: manifest)
+        let mounts = PodMounts(manifest)
+        return fileFlags.compactMap { flags[$0] }.map(mounts.hostPath)
     }
 
     private static func add(_ path: String, _ items: inout [String: Item]) throws {

@@ -164,8 +164,11 @@ final class RemoteRestore: Sendable {
     }
 
     private func copyBackup(_ host: RemoteMembers.Host) async throws {
-        for part in record.source.files { try await copy(file: part.path, to: directory + "/" + part.file, host) }
-        for manifest in record.source.parts.compactMap(\.manifest) {
+        let files = record.source.files(of: host.name)
+        for part in files { try await copy(file: part.path, to: directory + "/" + part.file, host) }
+        let manifests = Dictionary(
+            files.compactMap { part in part.manifest.map { ($0.name, $0) } }, uniquingKeysWith: { a, _ in a })
+        for manifest in manifests.values.sorted(by: { $0.name < $1.name }) {
             var command = HostCommand(["sh", "-c", "cat > \"$1\"", "sh", "\(directory)/\(manifest.name).json"])
             command.input = try manifest.encoded()
             try await run(host, command)
