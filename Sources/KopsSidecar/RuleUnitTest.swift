@@ -106,7 +106,7 @@ private struct Test {
         }
         for entry in section.sections("input_series") {
             let name = entry.required("series", entry.string("series")) ?? ""
-            let values = entry.required("values", entry.string("values")) ?? ""
+            let values = entry.required("values", entry.string("values"), mayBeEmpty: true) ?? ""
             do {
                 series.append((try parseSeriesName(name), try parseSequence(values)))
             } catch {

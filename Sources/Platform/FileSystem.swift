@@ -69,6 +69,11 @@ package enum FileSystem {
         return try read(fd, path: path, maxBytes: maxBytes)
     }
 
+    /// Why this process could not read a file; nil where it could. Nothing is opened, so a pipe does not block.
+    package static func problemReading(_ path: String) -> FileError? {
+        access(path, R_OK) == 0 ? nil : FileError("read", path)
+    }
+
     /// What is left to read of an open file; it stays open. `path` is what messages call it.
     package static func read(
         _ fd: Int32, path: String = "standard input", maxBytes: Int

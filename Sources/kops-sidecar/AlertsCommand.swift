@@ -1,6 +1,7 @@
 import ArgumentParser
 import FoundationEssentials
 import MetricModel
+import Monitoring
 import Platform
 
 /// One alert of the API v2.
@@ -39,6 +40,11 @@ struct AlertsCommand: AsyncParsableCommand {
     @OptionGroup var listing: OutputOptions
 
     func run() async throws {
+        for filter in filters {
+            do { _ = try MatcherSyntax.parse(filter) } catch {
+                throw CommandFailure.unusable("bad matcher \(filter): \(error)")
+            }
+        }
         var form = filters.map { ("filter", $0) }
         form += [("silenced", String(silenced)), ("inhibited", String(inhibited))]
         let body = try await server.send("GET", "/api/v2/alerts", form: form)

@@ -14,7 +14,10 @@ struct CheckCommand: AsyncParsableCommand {
 struct CheckConfigCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "config", abstract: "Validate configuration files and all they name.",
-        discussion: "Exit status 2 where any is not usable.")
+        discussion: """
+            Exit status 2 where any is not usable. Secrets, keys and certificates that are named and cannot be read here are
+            told as warnings: they are read when they are needed.
+            """)
 
     @Argument(help: ArgumentHelp("The files; by default /etc/kops-sidecar/kops-sidecar.yaml.", valueName: "file"))
     var files: [String] = []
@@ -25,6 +28,7 @@ struct CheckConfigCommand: AsyncParsableCommand {
             do {
                 let config = try SidecarConfig.load(file)
                 for warning in config.warnings { printError("\(file): warning: \(warning)") }
+                for file in config.unreadableFiles { printError(file.description) }
                 let rules = config.ruleGroups.reduce(0) { $0 + $1.rules.count }
                 print("\(file): valid, \(config.scrapeConfigs.count) scrape configs, \(rules) rules")
             } catch {

@@ -33,8 +33,22 @@ enum Main {
                 if !message.isEmpty { print(message) }
                 exit(0)
             }
+            if status == .validationFailure {
+                printError(usageLine(KopsSidecarCommand.message(for: error), message))
+                exit(2)
+            }
             if !message.isEmpty { printError(message) }
-            exit(status == .validationFailure ? 2 : status.rawValue)
+            exit(status.rawValue)
         }
     }
+}
+
+/// What is wrong with the arguments, and where to read on, as one line; the parser's own text has the usage below it.
+private func usageLine(_ problem: String, _ text: String) -> String {
+    let words = problem.split(whereSeparator: \.isNewline).map { $0.trimmingPrefix(while: \.isWhitespace) }
+    let line = words.joined(separator: " ")
+    guard
+        let quoted = text.split(separator: "'").last(where: { $0.hasPrefix("kops-sidecar") && $0.hasSuffix("--help") })
+    else { return line }
+    return "\(line); see '\(quoted)'"
 }

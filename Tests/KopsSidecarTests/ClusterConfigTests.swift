@@ -41,14 +41,15 @@ private func discovery(_ text: String) throws -> KubernetesDiscoveryConfig? {
         let pod = try #require(
             try discovery(
                 """
-                {role: pod, kubeconfig_file: /etc/kubernetes/admin.conf, namespaces: {names: [a, b], own_namespace: true},
+                {role: pod, kubeconfig_file: /etc/kubernetes/admin.conf, namespaces: {names: [a, b]},
                  selectors: [{role: pod, label: "app=web", field: "status.phase=Running"}],
                  attach_metadata: {node: true, namespace: true}}
                 """))
         #expect(pod.access == .kubeconfig("/etc/kubernetes/admin.conf"))
-        #expect(pod.namespaces == ["a", "b"] && pod.ownNamespace && pod.attachNode && pod.attachNamespace)
+        #expect(pod.namespaces == ["a", "b"] && pod.attachNode && pod.attachNamespace)
         #expect(pod.options(.pod).labelSelector == "app=web")
         #expect(try discovery("{role: node}")?.access == .inCluster)
+        #expect(try discovery("{role: pod, namespaces: {own_namespace: true}}")?.ownNamespace == true)
         let server = try #require(
             try discovery("{role: node, api_server: 'https://a:6443/', authorization: {credentials_file: token}}"))
         guard case .server(let access) = server.access else {

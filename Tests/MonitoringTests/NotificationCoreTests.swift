@@ -215,6 +215,18 @@ private func firing(_ labels: [(String, String)], from start: Int64 = 0, until e
 }
 
 @Suite struct SilenceNoteTests {
+    /// `alertname!="X"` alone is one for Alertmanager, `a=""` and `a=~".*"` are none.
+    @Test(arguments: [
+        (MatchOperator.notEqual, "b", true), (.notRegex, "b.*", true), (.equal, "", false), (.regex, ".*", false),
+    ])
+    func aSilenceMayBeOneThatExcludes(op: MatchOperator, value: String, isTaken: Bool) throws {
+        var pipeline = Pipeline()
+        let silence = Silence(
+            matchers: [try LabelMatcher("a", op, value)], startsAt: 0, endsAt: 3_600_000, createdBy: "ana", comment: "")
+        let id = try? pipeline.core.setSilence(silence, newID: { "one" }, now: 0).id
+        #expect((id != nil) == isTaken)
+    }
+
     @Test func aSilenceThatStillSilencesIsNotedBeforeItEnds() throws {
         var pipeline = Pipeline { $0.silenceExpiryNote = 600_000 }
         let silence = Silence(

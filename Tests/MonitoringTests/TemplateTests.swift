@@ -58,6 +58,12 @@ private func render(_ text: String, html: Bool = false) throws -> String {
         ("{{ \"a\\tb\" }}{{ `raw\\n` }}{{ 'a' }}", "a\tbraw\\n97"),
         ("{{ eq 1 2 1 }} {{ ne 1 2 }} {{ le 1 1 }} {{ slice \"abcd\" 1 3 }}", "true true true bc"),
         ("{{ urlquery \"a b&c\" }} {{ html \"<a>\" }} {{ js \"'x'\" }}", "a+b%26c &lt;a&gt; \\'x\\'"),
+        // Empty lists and maps do not count, and labels print as Alertmanager prints them.
+        ("{{ with .GroupLabels.Remove (stringSlice \"job\") }}y{{ else }}n{{ end }}", "n"),
+        ("{{ if .Alerts.Firing }}f{{ end }}{{ if .Alerts.Resolved }}r{{ end }}", "fr"),
+        ("{{ range .Alerts.Firing }}{{ if $.Alerts.Resolved }}r{{ end }}{{ end }}", "r"),
+        ("{{ .CommonLabels }}|{{ printf \"%v\" .GroupLabels }}", "job=db, x=<b>&\"'+|job=db"),
+        ("{{ toJson .GroupLabels }}{{ range .GroupLabels.SortedPairs }}{{ .Name }}{{ end }}", "{\"job\":\"db\"}job"),
         ("{{ print 1 2 \"a\" \"b\" 3 }}|{{ println \"x\" }}", "1 2ab3|x\n"),
     ])
     func texts(template: String, expected: String) throws { #expect(try render(template) == expected) }
@@ -76,6 +82,10 @@ private func render(_ text: String, html: Bool = false) throws -> String {
         ("{{ range $x := .Alerts }}{{ end }}{{ $x }}", "undefined variable \"$x\""),
         ("{{ index .Alerts 7 }}", "index out of range: 7"), ("{{ \"abc }}", "unterminated quoted string"),
         ("{{ .Status.Nope }}", "can't evaluate field Nope"),
+        ("{{ .Nope }}", "can't evaluate field Nope in type template.Data"),
+        ("{{ range .Alerts }}{{ .Nope }}{{ end }}", "can't evaluate field Nope in type template.Alert"),
+        ("{{ break }}", "{{break}} outside {{range}}"),
+        ("{{ range .Alerts }}{{ else }}{{ continue }}{{ end }}", "{{continue}} outside {{range}}"),
         ("{{ template \"loop\" . }}", "exceeded maximum template depth"),
         ("{{ reReplaceAll \"(\" \"\" \"x\" }}", "missing )"), ("{{ 1 | }}", "missing value for command"),
     ])
@@ -86,6 +96,29 @@ private func render(_ text: String, html: Bool = false) throws -> String {
             let text = "\(error)"
             return text.contains(message) && text.contains("template") && text.contains(":")
         }
+    }
+
+    @Test func withoutResolvedAlertsTheirPartIsLeftOut() throws {
+        let alert = RoutedAlert(
+            labels: Labels([("alertname", "A")]), annotations: .empty, startsAt: 0, endsAt: 0, generatorURL: "",
+            updatedAt: 0, timesOut: false)
+        let data = NotificationData(
+            receiver: "r", groupKey: "g", groupLabels: .empty, alerts: [NotifiedAlert(alert: alert, resolved: false)],
+            externalURL: "")
+        let text = "{{ if .Alerts.Firing }}f{{ end }}{{ if .Alerts.Resolved }}r{{ end }}{{ if .GroupLabels }}g{{ end }}"
+        #expect(try NotificationTemplates().render(text, html: false, data) == "f")
+    }
+
+    @Test func aTemplateThatCallsItselfIsFoundBeforeItIsUsed() throws {
+        func endless(_ text: String) throws -> String? {
+            try NotificationTemplates([(name: "a.tmpl", text: text)]).endless()?.description
+        }
+        #expect(
+            try endless(
+                "\n{{ define \"a\" }}{{ template \"b\" . }}{{ end }}{{ define \"b\" }}{{ template \"a\" }}{{ end }}")
+                != nil)
+        #expect(try endless("{{ define \"a\" }}{{ if .x }}{{ template \"a\" . }}{{ end }}{{ end }}") == nil)
+        #expect(try endless("{{ define \"a\" }}{{ template \"b\" . }}{{ end }}{{ define \"b\" }}x{{ end }}") == nil)
     }
 
     @Test func aTemplateThatNeverEndsIsStopped() throws {

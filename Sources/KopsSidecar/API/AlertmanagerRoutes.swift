@@ -404,10 +404,30 @@ package struct AlertmanagerRoutes: Sendable {
             throw AlertmanagerError(
                 415, "unsupported media type \"\(type)\", only [application/json] are allowed", isObject: true)
         }
+        if request.body.isEmpty { throw AlertmanagerError(422, "body is required", isObject: true, code: 602) }
         do {
             return try JSONDecoder().decode(T.self, from: Data(request.body))
+        } catch let error as DecodingError {
+            throw Self.refusal(error)
         } catch {
-            throw AlertmanagerError(400, "the request's body cannot be read: \(error)", isObject: true)
+            throw AlertmanagerError(400, "the body cannot be read", isObject: true)
+        }
+    }
+
+    /// What a body's reader found, in words: where, and what was expected there.
+    private static func refusal(_ error: DecodingError) -> AlertmanagerError {
+        func place(_ path: [any CodingKey]) -> String {
+            path.isEmpty
+                ? "body"
+                : path.map { $0.intValue.map(String.init) ?? $0.stringValue }.joined(separator: ".") + " in body"
+        }
+        switch error {
+        case .keyNotFound(let key, let context):
+            return AlertmanagerError(
+                422, "\(place(context.codingPath + [key])) is required", isObject: true, code: 602)
+        case .typeMismatch(_, let context), .valueNotFound(_, let context):
+            return AlertmanagerError(400, "\(place(context.codingPath)) is of the wrong type", isObject: true)
+        default: return AlertmanagerError(400, "the body is not valid JSON", isObject: true)
         }
     }
 

@@ -18,13 +18,28 @@ package struct RemoteWriteRoutes: Sendable {
         [Route(["POST"], "/api/v1/write", changesState: true) { try await write($0) }]
     }
 
+    /// Why a body of this type or compression is not taken, in Prometheus' words; what is not said is taken for right.
+    private static func refusal(of request: APIRequest) -> String? {
+        if let type = request.header("content-type"), !type.isEmpty {
+            if type.contains("io.prometheus.write.v2") {
+                return "remote write 2.0 is not taken; send prometheus.WriteRequest of 1.0"
+            }
+            let media = type.prefix { $0 != ";" }.filter { !$0.isWhitespace }
+            if media.lowercased() != "application/x-protobuf" {
+                return "expected application/x-protobuf as the first (media) part, got \(type) content-type"
+            }
+        }
+        if let encoding = request.header("content-encoding"), !encoding.isEmpty, encoding.lowercased() != "snappy" {
+            return "\(encoding) encoding (compression) is not accepted by this server; only snappy is acceptable"
+        }
+        return nil
+    }
+
     private func write(_ request: APIRequest) async throws -> APIReply {
         guard isEnabled else {
             return .text(404, "remote write receiver needs to be enabled with --enable-remote-write-receiver\n")
         }
-        if let type = request.header("content-type"), type.contains("io.prometheus.write.v2") {
-            return .text(415, "remote write 2.0 is not taken; send prometheus.WriteRequest of 1.0\n")
-        }
+        if let refusal = Self.refusal(of: request) { return .text(415, refusal + "\n") }
         let appender = appender
         let body = request.body
         let (outcome, histograms): (AppendOutcome, Int)

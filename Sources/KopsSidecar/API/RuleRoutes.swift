@@ -31,13 +31,19 @@ package struct RuleRoutes: Sendable {
         guard ["", "alert", "record"].contains(type) else {
             throw APIError.parameter("type", "not supported value \(quoteLabelValue(type))")
         }
-        let excludeAlerts = request.parameter("exclude_alerts") == "true"
+        let excludeAlerts = try boolean(request, "exclude_alerts")
+        let page = try RulePage(request)
         let names = Set(request.parameters("rule_name[]"))
         let groupNames = Set(request.parameters("rule_group[]"))
         let files = Set(request.parameters("file[]"))
         let matcherSets = try request.parameters("match[]").map(parseMatchers)
         var groups: [RuleGroupStatus] = []
+        var isBeforePage = page.start != nil
         for var group in status() {
+            if isBeforePage {
+                if RulePage.token(group.definition) != page.start { continue }
+                isBeforePage = false
+            }
             guard groupNames.isEmpty || groupNames.contains(group.definition.name),
                 files.isEmpty || files.contains(group.definition.file)
             else { continue }
@@ -53,12 +59,34 @@ package struct RuleRoutes: Sendable {
             if group.rules.isEmpty && before > 0 { continue }
             groups.append(group)
         }
-        return .success { [groups] writer in
+        if isBeforePage, let token = page.start {
+            throw APIError.parameter(
+                "group_next_token", "invalid group_next_token '\(token)'. were rule groups changed?")
+        }
+        var next: String?
+        if let limit = page.limit, groups.count > limit {
+            next = RulePage.token(groups[limit].definition)
+            groups.removeSubrange(limit...)
+        }
+        return .success { [groups, next] writer in
             writer.object { writer in
                 writer.key("groups")
                 writer.array(groups) { writer, group in write(&writer, group, excludeAlerts: excludeAlerts) }
+                if let next {
+                    writer.key("groupNextToken")
+                    writer.string(next)
+                }
             }
         }
+    }
+
+    /// What Go's ParseBool takes; false where the parameter is missing.
+    private func boolean(_ request: APIRequest, _ name: String) throws(APIError) -> Bool {
+        guard let text = request.parameter(name), !text.isEmpty else { return false }
+        if ["1", "t", "T", "TRUE", "true", "True"].contains(text) { return true }
+        if ["0", "f", "F", "FALSE", "false", "False"].contains(text) { return false }
+        throw APIError.parameter(
+            name, "error converting \(name): strconv.ParseBool: parsing \(quoteLabelValue(text)): invalid syntax")
     }
 
     private func write(_ writer: inout JSONWriter, _ group: RuleGroupStatus, excludeAlerts: Bool) {
@@ -141,6 +169,37 @@ package struct RuleRoutes: Sendable {
             writer.key("value")
             writer.string(scientific(alert.value))
         }
+    }
+}
+
+/// `group_limit` and `group_next_token`: how many groups are wanted, and the first of them where it is not the first of all.
+private struct RulePage {
+    let limit: Int?
+    let start: String?
+
+    init(_ request: APIRequest) throws(APIError) {
+        let token = request.parameter("group_next_token") ?? ""
+        guard let text = request.parameter("group_limit"), !text.isEmpty else {
+            if !token.isEmpty {
+                throw APIError.parameter(
+                    "group_next_token", "group_limit needs to be present in order to paginate over the groups")
+            }
+            (limit, start) = (nil, nil)
+            return
+        }
+        guard let number = Int(text) else {
+            throw APIError.parameter(
+                "group_limit",
+                "group_limit needs to be a valid number: strconv.ParseInt: parsing \(quoteLabelValue(text)): invalid syntax"
+            )
+        }
+        guard number > 0 else { throw APIError.parameter("group_limit", "group_limit needs to be greater than 0") }
+        (limit, start) = (number, token.isEmpty ? nil : token)
+    }
+
+    /// A text that names a group, the same as long as it is in the same file.
+    static func token(_ group: RuleGroupDefinition) -> String {
+        hexadecimal(Digest.hash(.sha1, Array((group.file + ";" + group.name).utf8)))
     }
 }
 

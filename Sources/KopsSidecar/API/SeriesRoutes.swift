@@ -55,7 +55,8 @@ package struct SeriesRoutes: Sendable {
     private func labelValues(_ request: APIRequest) async throws -> APIReply {
         var name = request.pathValues.first ?? ""
         if name.hasPrefix("U__") { name = unescapedLabelName(name) }
-        if name.isEmpty || (!isLegacyLabelName(name) && !(request.pathValues.first ?? "").hasPrefix("U__")) {
+        // Any text is a name, as in Prometheus 3; what is not UTF-8 was replaced when the path was read.
+        if name.isEmpty || name.unicodeScalars.contains("\u{fffd}") {
             throw APIError(.badData, "invalid label name: \(quoteLabelValue(name))")
         }
         let sets = try matcherSets(request)
@@ -109,7 +110,7 @@ private func federationText(_ newest: [Labels: (time: Int64, value: Double)], _ 
         return x == y ? a.key < b.key : x < y
     }
     for (labels, sample) in sorted {
-        let name = labels.metricName
+        let name = legacyName(labels.metricName)
         if name.isEmpty { continue }
         if name != family {
             out += "# TYPE \(name) untyped\n".utf8
@@ -118,7 +119,7 @@ private func federationText(_ newest: [Labels: (time: Int64, value: Double)], _ 
         var pairs = labels.pairs.filter { $0.name != Labels.metricNameLabel }
         for (key, value) in external where labels[key] == nil { pairs.append((key, value)) }
         if labels["instance"] == nil { pairs.append(("instance", "")) }
-        let inner = pairs.map { "\($0.name)=\(quoteExposition($0.value))" }.joined(separator: ",")
+        let inner = pairs.map { "\(legacyName($0.name))=\(quoteExposition($0.value))" }.joined(separator: ",")
         var writer = JSONWriter()
         writer.sampleValue(sample.value)
         out += "\(name){\(inner)} ".utf8
@@ -126,6 +127,20 @@ private func federationText(_ newest: [Labels: (time: Int64, value: Double)], _ 
         out += " \(sample.time)\n".utf8
     }
     return out
+}
+
+/// A name that any reader of the text format takes: every other character is an underscore, as the answer's `escaping` says.
+private func legacyName(_ name: String) -> String {
+    if isLegacyMetricName(name) { return name }
+    var out = String.UnicodeScalarView()
+    for (place, scalar) in name.unicodeScalars.enumerated() {
+        switch scalar {
+        case "a"..."z", "A"..."Z", "_", ":": out.append(scalar)
+        case "0"..."9" where place > 0: out.append(scalar)
+        default: out.append("_")
+        }
+    }
+    return String(out)
 }
 
 /// A label name from the form `U__…` that Prometheus uses in paths: `_xx_` is the character with that code, `__` is `_`.

@@ -70,10 +70,11 @@ package struct StoreRoutes: Sendable {
     }
 
     private func status(_ request: APIRequest) async throws -> APIReply {
-        let limit = request.parameter("limit").flatMap { Int($0) } ?? 10
-        guard limit > 0, limit <= 10_000 else {
-            throw APIError.parameter("limit", "must be from 1 to 10000")
+        let text = request.parameter("limit") ?? ""
+        guard let limit = text.isEmpty ? 10 : Int(text), limit > 0 else {
+            throw APIError(.badData, "limit must be a positive number")
         }
+        if limit > 10_000 { throw APIError(.badData, "limit must not exceed 10000") }
         let store = store
         let stats = try await pool.run { store.stats(limit: limit) }
         return .success { writer in

@@ -84,13 +84,13 @@ package struct TargetRoutes: Sendable {
     }
 
     private func metadata(_ request: APIRequest) throws -> APIReply {
-        let limit = try number("limit", request) ?? 0
+        let limit = try number("limit", request) ?? -1
         let perMetric = try number("limit_per_metric", request) ?? 0
         let wanted = request.parameter("metric") ?? ""
         var found: [String: [MetricMetadata]] = [:]
         for status in targets().active {
             for (name, metadata) in status.metadata where wanted.isEmpty || name == wanted {
-                if found[name] == nil, limit > 0, found.count >= limit { continue }
+                if found[name] == nil, limit >= 0, found.count >= limit { continue }
                 if found[name]?.contains(metadata) == true { continue }
                 if perMetric > 0, found[name]?.count ?? 0 >= perMetric { continue }
                 found[name, default: []].append(metadata)

@@ -28,6 +28,7 @@ private func decodeAlertmanagers(_ section: ConfigSection) -> AlertmanagersConfi
     config.http = decodeHTTPClientConfig(section)
     config.discovery = decodeDiscoveries(section)
     config.relabel = decodeRelabelConfigs(section.sections("relabel_configs"))
+    checkStaticTargets(section)
     config.alertRelabel = decodeRelabelConfigs(section.sections("alert_relabel_configs"))
     section.finish()
     return config

@@ -16,7 +16,9 @@ func decodeEtcdConfig(_ section: ConfigSection?) -> EtcdOptions {
     }
     let plain = options.endpoints.allSatisfy { $0.hasPrefix("http://") }
     func path(_ key: String, _ fallback: String?) -> String? {
-        section.string(key).map { resolvePath($0, relativeTo: file) } ?? (plain ? nil : fallback)
+        let path = section.string(key).map { resolvePath($0, relativeTo: file) }
+        if let path, let at = section.node(key) { section.issues.willBeRead(path, at) }
+        return path ?? (plain ? nil : fallback)
     }
     options.ca = path("ca", options.ca)
     options.cert = path("cert", options.cert)

@@ -23,11 +23,29 @@ package struct ConfigIssue: Error, Sendable, Hashable, CustomStringConvertible {
 /// What was found wrong so far; decoding goes on, so that all of it is told at once. Used by one thread at a time.
 package final class ConfigIssues {
     package private(set) var all: [ConfigIssue] = []
+    /// Files that were named to be read later, and where.
+    private var files: [(path: String, node: ConfigNode)] = []
 
     package init() {}
 
     package func add(_ node: ConfigNode, _ message: String) {
         add(ConfigIssue(file: node.file, line: node.line, column: node.column, message: message))
+    }
+
+    /// Remembers a file that is read when it is needed.
+    func willBeRead(_ path: String, _ node: ConfigNode) {
+        if files.count < 1000, !files.contains(where: { $0.path == path && $0.node.path == node.path }) {
+            files.append((path, node))
+        }
+    }
+
+    /// Those of them that cannot be read now.
+    func unreadableFiles() -> [ConfigIssue] {
+        files.compactMap { path, node in
+            guard let problem = FileSystem.problemReading(path) else { return nil }
+            return ConfigIssue(
+                file: node.file, line: node.line, column: node.column, message: "warning: \(node.path): \(problem)")
+        }
     }
 
     package func add(_ issue: ConfigIssue) {

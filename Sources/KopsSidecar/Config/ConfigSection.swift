@@ -60,8 +60,14 @@ package final class ConfigSection {
             issues.add(node, "\(node.path) must be a text, not \(node.kind)")
             return nil
         }
+        if key.hasSuffix("_file"), !Self.writtenFiles.contains(key), !text.isEmpty {
+            issues.willBeRead(resolvePath(text, relativeTo: node.file), node)
+        }
         return text
     }
+
+    /// Files that the program writes.
+    private static let writtenFiles: Set<String> = ["query_log_file", "scrape_failure_log_file"]
 
     package func strings(_ key: String) -> [String]? {
         guard has(key) else { return nil }
@@ -157,9 +163,12 @@ package final class ConfigSection {
         return text
     }
 
-    /// Reports that `key` is missing where its value is nil though nothing else was wrong with it.
-    package func required<T>(_ key: String, _ value: T?) -> T? {
+    /// Reports that `key` is missing where its value is nil though nothing else was wrong with it, or is an empty text.
+    package func required<T>(_ key: String, _ value: T?, mayBeEmpty: Bool = false) -> T? {
         if value == nil, !has(key) { issues.add(node, "\(named(node.path)) lacks \(key)") }
+        if !mayBeEmpty, let text = value as? String, text.isEmpty, let at = self.node(key) {
+            issues.add(at, "\(at.path) is empty")
+        }
         return value
     }
 

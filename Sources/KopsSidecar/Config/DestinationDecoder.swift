@@ -15,7 +15,7 @@ func decodeDestination(_ section: ConfigSection) -> DestinationOptions? {
         section.issues.add(section.node, "\(section.node.path) needs exactly one of path, s3 and sftp")
         return nil
     }
-    if let path = section.string("path") {
+    if section.has("path"), let path = section.required("path", section.string("path")) {
         return DestinationOptions(name: name, place: .local(LocalOptions(path: path)), retention: retention)
     }
     if let s3 = section.section("s3") {

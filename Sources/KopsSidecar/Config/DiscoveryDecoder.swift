@@ -54,6 +54,20 @@ func decodeDiscoveries(_ section: ConfigSection) -> [DiscoveryConfig] {
     return out
 }
 
+/// Tells of URLs where HOST:PORT is meant, as Prometheus does where no relabelling could make a target of them.
+func checkStaticTargets(_ section: ConfigSection) {
+    guard section.sections("relabel_configs").isEmpty else { return }
+    for group in section.sections("static_configs") {
+        for target in group.nodes("targets") {
+            guard let text = target.scalar, text.contains("/") else { continue }
+            section.issues.add(
+                target,
+                "\(target.path): \"\(text)\" is not a valid hostname: give HOST:PORT, and the rest by scheme and metrics_path"
+            )
+        }
+    }
+}
+
 /// `{targets: […], labels: {…}}`
 private func decodeTargetGroup(_ node: ConfigNode, _ issues: ConfigIssues, source: String) -> TargetGroup? {
     guard let section = ConfigSection(node, issues) else { return nil }

@@ -10,6 +10,12 @@ func decodeKubernetesDiscovery(_ section: ConfigSection) -> KubernetesDiscoveryC
     if let namespaces = section.section("namespaces") {
         config.namespaces = namespaces.strings("names") ?? []
         config.ownNamespace = namespaces.bool("own_namespace") ?? false
+        if config.ownNamespace {
+            for key in ["api_server", "kubeconfig_file"] where section.has(key) {
+                section.issues.add(
+                    namespaces.node, "cannot use '\(key)' and 'namespaces.own_namespace' simultaneously")
+            }
+        }
         namespaces.finish()
     }
     for entry in section.sections("selectors") {
@@ -20,6 +26,11 @@ func decodeKubernetesDiscovery(_ section: ConfigSection) -> KubernetesDiscoveryC
             var selector = KubernetesDiscoveryConfig.Selector(role: role)
             selector.label = entry.string("label")
             selector.field = entry.string("field")
+            for term in (selector.field ?? "").split(separator: ",") where !term.contains("=") {
+                entry.issues.add(
+                    entry.node("field") ?? entry.node,
+                    "invalid selector: '\(selector.field ?? "")'; can't understand '\(term)'")
+            }
             let allowed = KubernetesDiscoveryConfig.allowedSelectors(config.role)
             if name != nil, !allowed.contains(role) {
                 let list = allowed.map(\.rawValue).joined(separator: ", ")

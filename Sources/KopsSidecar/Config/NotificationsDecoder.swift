@@ -19,6 +19,8 @@ package func decodeNotifications(_ section: ConfigSection) -> NotificationsConfi
         if !section.has("route") {
             issues.add(section.node, "no route is given: say under route which receiver gets what")
         }
+        for key in otherNotificationKeys { _ = section.has(key) }
+        section.finish()
         return nil
     }
     var config = AlertmanagerConfig(route: decodeRoute(routeSection, isRoot: true))
@@ -66,6 +68,9 @@ package func decodeNotifications(_ section: ConfigSection) -> NotificationsConfi
         issues.add(section.node("templates") ?? section.node, "templates: \(error)")
     }
     if let templates { checkTexts(section, config, templates) }
+    if let problem = templates?.endless() {
+        issues.add(section.node("templates") ?? section.node, "templates: \(problem)")
+    }
     section.refuse("tracing", "this program sends no traces")
     section.refuse("event_recorder", "events are in the log")
     defaults.finish()
@@ -73,6 +78,13 @@ package func decodeNotifications(_ section: ConfigSection) -> NotificationsConfi
     guard issues.all.count == before, let templates else { return nil }
     return NotificationsConfig(alertmanager: config, templates: templates)
 }
+
+/// What stands beside `route`.
+private let otherNotificationKeys = [
+    "receivers", "inhibit_rules", "mute_time_intervals", "time_intervals", "silence_expiry_note", "templates",
+    "tracing",
+    "event_recorder",
+]
 
 private func checkReferences(_ route: ConfigSection, receivers: Set<String>, intervals: Set<String>) {
     if let name = route.string("receiver"), !receivers.contains(name), let at = route.node("receiver") {
@@ -167,7 +179,12 @@ private func decodeMatchers(_ section: ConfigSection, _ key: String) -> [LabelMa
 }
 
 private func decodeOldMatchers(_ section: ConfigSection, _ key: String, _ op: MatchOperator) -> [LabelMatcher] {
-    (section.stringMap(key) ?? []).compactMap { name, value in
+    if op == .regex {
+        for (name, value) in section.node(key)?.mapping ?? [] where value.isNull {
+            section.issues.add(value, "\(key): invalid regexp value for \"\(name.scalar ?? "")\"")
+        }
+    }
+    return (section.stringMap(key) ?? []).compactMap { name, value in
         guard isLegacyLabelName(name) else {
             section.issues.add(
                 section.node(key) ?? section.node, "\(key): \"\(name)\" is not a valid label name; use matchers")
@@ -220,9 +237,9 @@ private func decodeWindow(_ section: ConfigSection) -> CalendarWindow {
     }
     window.times = section.sections("times").compactMap { entry in
         defer { entry.finish() }
-        guard let from = entry.required("start_time", entry.string("start_time")),
-            let to = entry.required("end_time", entry.string("end_time"))
-        else { return nil }
+        let start = entry.required("start_time", entry.string("start_time"))
+        let end = entry.required("end_time", entry.string("end_time"))
+        guard let from = start, let to = end else { return nil }
         do {
             return try CalendarWindow.timeRange(from: from, to: to)
         } catch {

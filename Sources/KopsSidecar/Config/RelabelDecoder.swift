@@ -24,7 +24,7 @@ func decodeRelabelConfigs(_ sections: [ConfigSection]) -> [RelabelConfig] {
         step.sourceLabels = section.strings("source_labels") ?? []
         step.separator = section.string("separator") ?? (section.isNull("separator") ? "" : ";")
         step.targetLabel = section.string("target_label") ?? ""
-        if section.keys.contains("replacement") { step.replacement = section.string("replacement") ?? "" }
+        step.replacement = section.string("replacement") ?? (section.isNull("replacement") ? "" : step.replacement)
         step.modulus = UInt64(section.int("modulus", range: 0...Int.max) ?? 0)
         let needsTarget: Set<RelabelConfig.Action> = [
             .replace, .hashmod, .lowercase, .uppercase, .keepequal, .dropequal,
@@ -35,7 +35,25 @@ func decodeRelabelConfigs(_ sections: [ConfigSection]) -> [RelabelConfig] {
         if step.action == .hashmod, step.modulus == 0 {
             section.issues.add(section.node, "\(section.node.path): action hashmod needs a modulus above zero")
         }
+        if let misfit = misfit(step, pattern) { section.issues.add(section.node, "\(section.node.path): \(misfit)") }
         section.finish()
         return step
+    }
+}
+
+/// A field that the step's action makes nothing of, which Prometheus refuses too; nil where all fit.
+private func misfit(_ step: RelabelConfig, _ pattern: String?) -> String? {
+    let plainReplacement = step.replacement == "$1"
+    let plain = step.modulus == 0 && step.separator == ";" && plainReplacement
+    switch step.action {
+    case .lowercase, .uppercase:
+        return plainReplacement ? nil : "'replacement' can not be set for \(step.action) action"
+    case .keepequal, .dropequal:
+        return plain && (pattern ?? "(.*)") == "(.*)"
+            ? nil : "\(step.action) action requires only 'source_labels' and `target_label`, and no other fields"
+    case .labeldrop, .labelkeep:
+        return plain && step.sourceLabels.isEmpty && step.targetLabel.isEmpty
+            ? nil : "\(step.action) action requires only 'regex', and no other fields"
+    default: return nil
     }
 }

@@ -8,6 +8,8 @@ struct ScrapeDefaults {
     var limits = ScrapeLimits()
     var protocols: [String]?
     var failureLog: String?
+    /// `metric_name_validation_scheme`
+    var nameScheme: String?
 
     init(_ global: ConfigSection?, _ config: GlobalConfig) {
         interval = config.scrapeInterval
@@ -15,6 +17,7 @@ struct ScrapeDefaults {
         guard let global else { return }
         limits = decodeLimits(global, ScrapeLimits())
         protocols = decodeProtocols(global)
+        nameScheme = global.string("metric_name_validation_scheme")
         failureLog = decodePath(global, "scrape_failure_log_file")
     }
 }
@@ -101,6 +104,7 @@ private func decodeScrapeConfig(_ section: ConfigSection, _ defaults: ScrapeDefa
     config.relabel = decodeRelabelConfigs(section.sections("relabel_configs"))
     config.metricRelabel = decodeRelabelConfigs(section.sections("metric_relabel_configs"))
     config.discovery = decodeDiscoveries(section)
+    checkStaticTargets(section)
     // Of native histograms: the classic buckets are what is scraped, so these change nothing.
     _ = section.bool("scrape_classic_histograms")
     _ = section.bool("always_scrape_classic_histograms")
@@ -108,9 +112,17 @@ private func decodeScrapeConfig(_ section: ConfigSection, _ defaults: ScrapeDefa
     _ = section.bool("scrape_native_histograms")
     _ = section.int("native_histogram_bucket_limit")
     _ = section.double("native_histogram_min_bucket_factor")
-    _ = section.choice("metric_name_validation_scheme", ["utf8", "legacy"])
-    _ = section.string("metric_name_escaping_scheme")
+    checkNameSchemes(section, defaults.nameScheme)
     config.failureLog = decodePath(section, "scrape_failure_log_file") ?? defaults.failureLog
     section.finish()
     return config
+}
+
+/// `metric_name_validation_scheme` and `metric_name_escaping_scheme`, which change nothing of what is stored.
+func checkNameSchemes(_ section: ConfigSection, _ inherited: String? = nil) {
+    let scheme = section.choice("metric_name_validation_scheme", ["utf8", "legacy"]) ?? inherited
+    let escaping = section.choice("metric_name_escaping_scheme", ["allow-utf-8", "underscores", "dots", "values"])
+    if scheme == "legacy", escaping == "allow-utf-8", let at = section.node("metric_name_escaping_scheme") {
+        section.issues.add(at, "utf8 metric names requested but validation scheme is not set to UTF8")
+    }
 }

@@ -51,6 +51,8 @@ package struct SidecarConfig: Sendable {
     package var redacted = ""
     /// What is allowed and yet may be a mistake, such as a pattern that no file matches.
     package var warnings: [String] = []
+    /// Files with secrets, keys or certificates that are named and cannot be read now: where, and why.
+    package var unreadableFiles: [ConfigIssue] = []
 
     /// What runs when no file is named and the default one is not there.
     static let builtIn = """
@@ -100,6 +102,7 @@ extension SidecarConfig {
             issues.add(ConfigIssue(file: file, line: 0, column: 0, message: "\(error)"))
         }
         if !issues.all.isEmpty { throw ConfigProblems(issues: issues.all) }
+        config.unreadableFiles = issues.unreadableFiles()
         config.redacted = redactedYAML(bytes)
         return config
     }
@@ -148,8 +151,7 @@ extension SidecarConfig {
     /// Keys of `global` that change nothing here, so that an existing file is taken as it is.
     private func decodeRemainingGlobal(_ section: ConfigSection?) {
         guard let section else { return }
-        _ = section.choice("metric_name_validation_scheme", ["utf8", "legacy"])
-        _ = section.string("metric_name_escaping_scheme")
+        checkNameSchemes(section)
         _ = section.bool("always_scrape_classic_histograms")
         _ = section.bool("convert_classic_histograms_to_nhcb")
         _ = section.bool("scrape_native_histograms")
@@ -221,8 +223,10 @@ private func decodeClusterConfig(_ section: ConfigSection?) -> ClusterConfig {
     {
         section.issues.add(at, "cluster.name is part of file names: letters, digits, '.', '_' and '-', at most 100")
     }
-    config.kubeconfig =
-        section.string("kubeconfig").map { resolvePath($0, relativeTo: section.node.file) } ?? config.kubeconfig
+    if let path = section.string("kubeconfig"), let at = section.node("kubeconfig") {
+        config.kubeconfig = resolvePath(path, relativeTo: section.node.file)
+        section.issues.willBeRead(config.kubeconfig, at)
+    }
     config.objectsInterval = decodeCollected(section.section("objects"), section.isNull("objects"))
     config.metricsServerInterval = decodeCollected(
         section.section("metrics_server"), section.isNull("metrics_server"))

@@ -35,6 +35,9 @@ package struct NotificationTemplates: Sendable {
     /// Finds what is wrong with a text before it is used.
     package func check(_ text: String, name: String) throws(TemplateError) { try set.check(text, name: name) }
 
+    /// A template that can never end; nil where all can.
+    package func endless() -> TemplateError? { set.endless() }
+
     private static let defaultNames = [
         "__subject", "slack.default.title", "pagerduty.default.description", "opsgenie.default.message",
         "email.default.subject", "victorops.default.entity_display_name", "pushover.default.title",
@@ -62,26 +65,31 @@ package struct NotificationTemplates: Sendable {
 extension NotificationData {
     /// As templates see it, with the field names that Alertmanager documents.
     package var templateValue: TemplateValue {
-        .map([
-            "Receiver": .string(receiver), "Status": .string(status), "Alerts": Self.value(alerts),
-            "GroupLabels": pairsValue(groupLabels), "CommonLabels": pairsValue(commonLabels),
-            "CommonAnnotations": pairsValue(commonAnnotations), "ExternalURL": .string(externalURL),
-        ])
+        .record(
+            "template.Data",
+            [
+                ("Receiver", .string(receiver)), ("Status", .string(status)), ("Alerts", Self.value(alerts)),
+                ("GroupLabels", pairsValue(groupLabels)), ("CommonLabels", pairsValue(commonLabels)),
+                ("CommonAnnotations", pairsValue(commonAnnotations)), ("ExternalURL", .string(externalURL)),
+            ])
     }
 
     private static func value(_ alerts: [Alert]) -> TemplateValue {
         let values = alerts.map { alert in
-            TemplateValue.map([
-                "Status": .string(alert.resolved ? "resolved" : "firing"), "Labels": pairsValue(alert.labels),
-                "Annotations": pairsValue(alert.annotations), "StartsAt": .time(alert.startsAt),
-                "EndsAt": .time(alert.endsAt == 0 ? zeroGoTime : alert.endsAt),
-                "GeneratorURL": .string(alert.generatorURL), "Fingerprint": .string(fingerprintText(alert.fingerprint)),
-            ])
+            TemplateValue.record(
+                "template.Alert",
+                [
+                    ("Status", .string(alert.resolved ? "resolved" : "firing")), ("Labels", pairsValue(alert.labels)),
+                    ("Annotations", pairsValue(alert.annotations)), ("StartsAt", .time(alert.startsAt)),
+                    ("EndsAt", .time(alert.endsAt == 0 ? zeroGoTime : alert.endsAt)),
+                    ("GeneratorURL", .string(alert.generatorURL)),
+                    ("Fingerprint", .string(fingerprintText(alert.fingerprint))),
+                ])
         }
         return .object(
             TemplateObject(
                 kind: "template.Alerts", text: { TemplateValue.list(values).text },
-                elements: { values.enumerated().map { (.int($0), $1) } },
+                elements: { values.enumerated().map { (.int($0), $1) } }, isList: true,
                 member: { name, _ in
                     switch name {
                     case "Firing": value(alerts.filter { !$0.resolved })
@@ -101,7 +109,7 @@ func pairsValue(_ labels: Labels) -> TemplateValue {
     return .object(
         TemplateObject(
             kind: "template.KV",
-            text: { TemplateValue.map(Dictionary(pairs.map { ($0.name, .string($0.value)) }) { $1 }).text },
+            text: { pairsText(labels) },
             elements: { pairs.map { (.string($0.name), .string($0.value)) } },
             member: { name, arguments in
                 switch name {
@@ -119,14 +127,21 @@ func pairsValue(_ labels: Labels) -> TemplateValue {
             }))
 }
 
+/// `alertname` first, then by name: how Alertmanager prints labels.
+private func pairsText(_ labels: Labels) -> String {
+    Wording.ordered(labels).map { "\($0.name)=\($0.value)" }.joined(separator: ", ")
+}
+
 /// `alertname` first, then by name, with `.Name`, `.Value`, `.Names` and `.Values`.
 private func pairList(_ labels: Labels) -> TemplateValue {
     let pairs = Wording.ordered(labels)
-    let values = pairs.map { TemplateValue.map(["Name": .string($0.name), "Value": .string($0.value)]) }
+    let values = pairs.map {
+        TemplateValue.record("template.Pair", [("Name", .string($0.name)), ("Value", .string($0.value))])
+    }
     return .object(
         TemplateObject(
-            kind: "template.Pairs", text: { pairs.map { "\($0.name)=\($0.value)" }.joined(separator: ", ") },
-            elements: { values.enumerated().map { (.int($0), $1) } },
+            kind: "template.Pairs", text: { pairsText(labels) },
+            elements: { values.enumerated().map { (.int($0), $1) } }, isList: true,
             member: { name, _ in
                 switch name {
                 case "Names": .list(pairs.map { .string($0.name) })

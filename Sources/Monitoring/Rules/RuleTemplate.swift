@@ -46,10 +46,12 @@ struct RuleTemplate {
 
     /// What a sample's texts see.
     func data(_ sample: Labels, _ value: Double) -> TemplateValue {
-        .map([
-            "Labels": labelsValue(sample), "ExternalLabels": externalLabels, "ExternalURL": externalURL,
-            "Value": .float(value),
-        ])
+        .record(
+            "the alert's data",
+            [
+                ("Labels", labelsValue(sample)), ("ExternalLabels", externalLabels), ("ExternalURL", externalURL),
+                ("Value", .float(value)),
+            ])
     }
 
     /// The text, or what is wrong with it: a bad template must not keep an alert from firing.

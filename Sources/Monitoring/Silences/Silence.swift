@@ -68,7 +68,8 @@ struct SilenceTable {
         guard !silence.matchers.isEmpty else {
             throw SilenceError(400, "invalid silence: at least one matcher required")
         }
-        guard silence.matchers.contains(where: { !$0.matchesEmpty }) else {
+        // As Alertmanager: what excludes a value is enough, though it matches where the label is missing.
+        guard silence.matchers.contains(where: { $0.op == .notEqual || $0.op == .notRegex || !$0.matchesEmpty }) else {
             throw SilenceError(400, "invalid silence: at least one matcher must not match the empty string")
         }
         guard silence.endsAt > silence.startsAt else {

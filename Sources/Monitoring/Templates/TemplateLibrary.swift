@@ -236,7 +236,14 @@ private func json(_ value: TemplateValue) -> String {
         "{" + map.sorted { $0.key < $1.key }.map { "\(jsonQuoted($0.key)):\(json($0.value))" }.joined(separator: ",")
             + "}"
     case .object(let object):
-        if let elements = object.elements?() {
+        if let fields = object.fields {
+            // Alertmanager's names in JSON are its fields' with a small first letter.
+            "{"
+                + fields.map { "\(jsonQuoted($0.name.prefix(1).lowercased() + $0.name.dropFirst())):\(json($0.value))" }
+                .joined(separator: ",") + "}"
+        } else if let elements = object.elements?(), object.isList {
+            "[" + elements.map { json($0.value) }.joined(separator: ",") + "]"
+        } else if let elements = object.elements?() {
             "{" + elements.map { "\(jsonQuoted($0.key.text)):\(json($0.value))" }.joined(separator: ",") + "}"
         } else {
             jsonQuoted(object.text())

@@ -56,6 +56,8 @@ struct TemplateParser {
     private(set) var defined: [String: [TemplateNode]] = [:]
     /// Variables that may be used here.
     private var scope = ["$"]
+    /// How many `range`s the text is within.
+    private var loops = 0
 
     init(name: String, text: String) throws(TemplateError) {
         self.name = name
@@ -321,6 +323,7 @@ struct TemplateParser {
                     try expectClose("template")
                     nodes.append(.template(called, argument, line: line))
                 case "break", "continue":
+                    if loops == 0 { throw fail("{{\(word)}} outside {{range}}") }
                     at += 1
                     try expectClose(word)
                     nodes.append(word == "break" ? .breakLoop : .continueLoop)
@@ -338,7 +341,9 @@ struct TemplateParser {
         defer { scope.removeLast(scope.count - outside) }
         let condition = try pipeline(word, isRange: word == "range")
         try expectClose(word)
+        loops += word == "range" ? 1 : 0
         let (then, end) = try list()
+        loops -= word == "range" ? 1 : 0
         var otherwise: [TemplateNode] = []
         if end == "else" {
             if case .word(let next) = token, next == "if" || next == "with" {
@@ -376,9 +381,9 @@ struct TemplateParser {
     }
 
     private mutating func inOwnScope() throws(TemplateError) -> ([TemplateNode], String?) {
-        let outside = scope
-        scope = ["$"]
-        defer { scope = outside }
+        let outside = (scope, loops)
+        (scope, loops) = (["$"], 0)
+        defer { (scope, loops) = outside }
         return try list()
     }
 

@@ -79,6 +79,31 @@ package final class TemplateSet: Sendable {
         return evaluator.out
     }
 
+    /// The first template, by name, that calls itself whatever its data is, and so never ends; nil where there is none.
+    func endless() -> TemplateError? {
+        // Calls within a condition or a loop may not come to be.
+        let calls = named.mapValues { nodes in
+            nodes.compactMap { node -> (name: String, line: Int)? in
+                if case .template(let called, _, let line) = node { (called, line) } else { nil }
+            }
+        }
+        for start in named.keys.sorted() {
+            for call in calls[start] ?? [] {
+                var reached: Set<String> = []
+                var open = [call.name]
+                while let name = open.popLast() {
+                    if name == start {
+                        return TemplateError(
+                            template: start, line: call.line,
+                            message: "calls itself without a condition, so it never ends")
+                    }
+                    if reached.insert(name).inserted { open += (calls[name] ?? []).map(\.name) }
+                }
+            }
+        }
+        return nil
+    }
+
     /// Checks a text's syntax and that it calls only what there is.
     package func check(_ text: String, name: String = "text") throws(TemplateError) {
         guard text.contains("{{") else { return }

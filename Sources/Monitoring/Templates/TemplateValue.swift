@@ -18,6 +18,14 @@ package indirect enum TemplateValue: Sendable {
 
     package static func time(_ milliseconds: Int64) -> TemplateValue { .time(milliseconds, .utc) }
 
+    /// A Go struct: it has the fields of these names, and asking for another one is an error, not an empty text.
+    package static func record(_ kind: String, _ fields: [(name: String, value: TemplateValue)]) -> TemplateValue {
+        .object(
+            TemplateObject(
+                kind: kind, text: { "{" + fields.map(\.value.text).joined(separator: " ") + "}" },
+                fields: fields, member: { name, _ in fields.first { $0.name == name }?.value }))
+    }
+
     /// What `if` and `with` go by: false, zero, and whatever is empty do not count.
     package var isTrue: Bool {
         switch self {
@@ -29,7 +37,7 @@ package indirect enum TemplateValue: Sendable {
         case .time: true
         case .list(let list): !list.isEmpty
         case .map(let map): !map.isEmpty
-        case .object(let object): object.isTrue
+        case .object(let object): object.elements.map { !$0().isEmpty } ?? true
         }
     }
 
@@ -70,20 +78,26 @@ package struct TemplateObject: Sendable {
     package typealias Member = @Sendable (_ name: String, _ arguments: [TemplateValue]) throws -> TemplateValue?
 
     package var kind: String
-    package var isTrue = true
     package var text: @Sendable () -> String
+    /// A struct's fields, which `toJson` writes; nil for what is none.
+    package var fields: [(name: String, value: TemplateValue)]?
     /// What `range` walks over; nil for what it cannot.
     package var elements: (@Sendable () -> [(key: TemplateValue, value: TemplateValue)])?
+    /// Whether `range` gives positions, not names.
+    package var isList: Bool
     /// A field's or a method's value; nil where there is none of that name.
     package var member: Member
 
     package init(
         kind: String, text: @escaping @Sendable () -> String = { "" },
-        elements: (@Sendable () -> [(key: TemplateValue, value: TemplateValue)])? = nil, member: @escaping Member
+        elements: (@Sendable () -> [(key: TemplateValue, value: TemplateValue)])? = nil,
+        fields: [(name: String, value: TemplateValue)]? = nil, isList: Bool = false, member: @escaping Member
     ) {
         self.kind = kind
         self.text = text
         self.elements = elements
+        self.fields = fields
+        self.isList = isList
         self.member = member
     }
 }

@@ -62,7 +62,10 @@ struct ServerConnection: Sendable {
         defer { client.shutdown() }
         var base = url
         while base.hasSuffix("/") { base.removeLast() }
-        if !base.hasPrefix("http://") && !base.hasPrefix("https://") { base = "http://" + base }
+        if !base.contains("://") { base = "http://" + base }
+        guard base.hasPrefix("http://") || base.hasPrefix("https://") else {
+            throw CommandFailure.unusable("--url must begin with http:// or https://, not \"\(url)\"")
+        }
         var request = HTTPRequest(method, base + path)
         request.timeout = .seconds(150)
         request.maxBodyBytes = 1 << 30
@@ -86,7 +89,7 @@ struct ServerConnection: Sendable {
         do {
             response = try await client.send(request)
         } catch {
-            throw CommandFailure.failed("\(base) does not answer: \(error.message)")
+            throw CommandFailure.failed("\(base) does not answer: \(withoutURL(error.message))")
         }
         guard (200..<300).contains(response.status) else {
             throw CommandFailure.failed("\(base) refuses (\(response.status)): \(serverMessage(response.body))")
@@ -111,6 +114,15 @@ struct ServerConnection: Sendable {
             request.headers.append(("Authorization", "Bearer \(line)"))
         }
     }
+}
+
+/// A transfer's error without the URL that it begins with: which server it was is said already.
+private func withoutURL(_ message: String) -> String {
+    guard message.hasPrefix("http"), let end = message.utf8.indices.first(where: { message[$0...].hasPrefix(": ") })
+    else {
+        return message
+    }
+    return String(message[end...].dropFirst(2))
 }
 
 /// What the server says was wrong: Prometheus' or Alertmanager's error text, else the body's beginning.

@@ -1,0 +1,125 @@
+import KopsSidecar
+import Platform
+import Testing
+
+/// Whole files as `check config` reads them.
+@Suite struct ConfigLoadTests {
+    /// The findings on a file with this text, without its name; the configuration where there are none.
+    private func load(_ text: String, _ others: [String: String] = [:]) throws -> (SidecarConfig?, [String]) {
+        let directory = try FileSystem.makeTemporaryDirectory("/tmp/kops-config-")
+        defer { try? FileSystem.removeTree(directory) }
+        for (name, text) in others { try AtomicFile.write(Array(text.utf8), to: directory + "/" + name) }
+        let file = directory + "/kops-sidecar.yaml"
+        try AtomicFile.write(Array(text.utf8), to: file)
+        do {
+            return (try SidecarConfig.load(file), [])
+        } catch {
+            return (nil, error.issues.map { "\($0.line):\($0.column): \($0.message)" })
+        }
+    }
+
+    private func relabel(_ step: String) -> String {
+        "scrape_configs:\n- job_name: a\n  relabel_configs:\n  - {\(step)}\n"
+    }
+
+    /// What Prometheus 3 refuses when it reads the file.
+    @Test(arguments: [
+        ("action: labeldrop, regex: a, source_labels: [b]", "labeldrop action requires only 'regex'"),
+        ("action: labeldrop, regex: a, target_label: b", "labeldrop action requires only 'regex'"),
+        ("action: labelkeep, regex: a, replacement: b", "labelkeep action requires only 'regex'"),
+        ("action: labelkeep, regex: a, separator: '-'", "labelkeep action requires only 'regex'"),
+        ("action: labelkeep, regex: a, modulus: 3", "labelkeep action requires only 'regex'"),
+        ("action: keepequal, source_labels: [a], target_label: b, regex: x", "keepequal action requires only"),
+        ("action: dropequal, source_labels: [a], target_label: b, separator: ','", "dropequal action requires only"),
+        ("action: lowercase, source_labels: [a], target_label: b, replacement: x", "'replacement' can not be set"),
+        ("action: uppercase, source_labels: [a], target_label: b, replacement: x", "'replacement' can not be set"),
+        ("action: replace, target_label: b, replacemenxt: x", "did you mean replacement?"),
+    ])
+    func relabellingWithFieldsThatDoNothingIsRefused(step: String, expected: String) throws {
+        let (_, findings) = try load(relabel(step))
+        #expect(findings.count == 1 && findings.first?.contains(expected) == true, "\(findings)")
+    }
+
+    /// Defaults that are written down change nothing, as operators write them.
+    @Test(arguments: [
+        "action: labeldrop, regex: a, separator: ;, replacement: $1", "action: labelkeep, regex: a",
+        "action: keepequal, source_labels: [a], target_label: b, separator: ;, regex: (.*)",
+        "action: lowercase, source_labels: [a], target_label: b, replacement: $1", "target_label: b, replacement: ''",
+    ])
+    func relabellingWithWrittenDefaultsIsTaken(step: String) throws {
+        #expect(try load(relabel(step)).1 == [])
+    }
+
+    @Test(arguments: [
+        (
+            "scrape_configs: [{job_name: a, static_configs: [{targets: ['http://b:1']}]}]",
+            "\"http://b:1\" is not a valid hostname"
+        ),
+        (
+            "alerting: {alertmanagers: [{static_configs: [{targets: ['b:1/x']}]}]}",
+            "\"b:1/x\" is not a valid hostname"
+        ),
+        (
+            "scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: pod, api_server: 'https://a', namespaces: {own_namespace: true}}]}]",
+            "cannot use 'api_server' and 'namespaces.own_namespace' simultaneously"
+        ),
+        (
+            "scrape_configs: [{job_name: a, kubernetes_sd_configs: [{role: pod, selectors: [{role: pod, field: status-x}]}]}]",
+            "invalid selector: 'status-x'"
+        ),
+        (
+            "scrape_configs: [{job_name: a, metric_name_validation_scheme: legacy, metric_name_escaping_scheme: allow-utf-8}]",
+            "validation scheme is not set to UTF8"
+        ),
+        ("remote_write: [{url: ''}]", "remote_write[0].url is empty"),
+        ("backup: {schedule: '@daily', destinations: [{name: '', path: /b}]}", "destinations[0].name is empty"),
+        ("backup: {schedule: '@daily', destinations: [{name: a, path: ''}]}", "destinations[0].path is empty"),
+        ("notifications: {routxe: {receiver: a}, receivers: [{name: a}]}", "did you mean route?"),
+        (
+            "notifications: {route: {receiver: a, routes: [{receiver: a, match_re: {x: }}]}, receivers: [{name: a}]}",
+            "invalid regexp value for \"x\""
+        ),
+        (
+            "notifications: {route: {receiver: a}, receivers: [{name: a}], templates: [loop.tmpl]}",
+            "calls itself without a condition"
+        ),
+    ])
+    func mistakesAreNamed(text: String, expected: String) throws {
+        let (_, findings) = try load(text, ["loop.tmpl": "{{ define \"x\" }}{{ template \"x\" . }}{{ end }}"])
+        #expect(findings.contains { $0.contains(expected) }, "\(findings)")
+    }
+
+    @Test func aURLThatRelabellingMakesATargetOfIsTaken() throws {
+        let (config, findings) = try load(
+            """
+            scrape_configs:
+            - job_name: blackbox
+              static_configs: [{targets: ['https://example.com/x']}]
+              relabel_configs:
+              - {source_labels: [__address__], target_label: __param_target}
+              - {target_label: __address__, replacement: '127.0.0.1:9115'}
+            """)
+        #expect(findings == [] && config != nil)
+    }
+
+    @Test func filesThatCannotBeReadAreToldWithTheirPlace() throws {
+        let (config, findings) = try load(
+            """
+            scrape_configs:
+            - job_name: a
+              basic_auth: {username: a, password_file: there}
+              tls_config: {ca_file: /nowhere/ca.crt}
+            etcd: {endpoints: ['https://127.0.0.1:1'], key: missing.key}
+            global: {query_log_file: /nowhere/query.log}
+            notifications:
+              route: {receiver: a}
+              receivers: [{name: a, webhook_configs: [{url_file: /nowhere/url}]}]
+            """, ["there": "secret"])
+        #expect(findings == [])
+        let told = (config?.unreadableFiles ?? []).map { "\($0.line):\($0.column): \($0.message)" }
+        #expect(told.count == 3)
+        #expect(told.contains { $0.hasPrefix("4:25: warning: scrape_configs[0].tls_config.ca_file: ") })
+        #expect(told.contains { $0.contains("etcd.key") && $0.contains("missing.key: No such file or directory") })
+        #expect(told.contains { $0.contains("url_file") && $0.contains("/nowhere/url") })
+    }
+}
