@@ -16,30 +16,37 @@ enum Main {
             } else {
                 try command.run()
             }
-            flushOutput()
+            end(0)
         } catch let failure as CommandFailure {
             flushOutput()
             for line in failure.lines { printError(line) }
-            exit(failure.status)
+            end(failure.status)
         } catch is CancellationError {
             flushOutput()
             printError("interrupted")
-            exit(130)
+            end(130)
         } catch {
             let status = KopsSidecarCommand.exitCode(for: error)
             let message = KopsSidecarCommand.fullMessage(for: error)
             flushOutput()
             if status.isSuccess {
                 if !message.isEmpty { print(message) }
-                exit(0)
+                end(0)
             }
             if status == .validationFailure {
                 printError(usageLine(KopsSidecarCommand.message(for: error), message))
-                exit(2)
+                end(2)
             }
             if !message.isEmpty { printError(message) }
-            exit(status.rawValue)
+            end(status.rawValue)
         }
+    }
+
+    /// Ends the process without the handlers that libraries have left for its end: OpenSSL's would take away what threads of
+    /// HTTP clients, closing their connections, still use (SSH takes its leave), and the process would end by a signal.
+    private static func end(_ status: Int32) -> Never {
+        flushOutput()
+        _exit(status)
     }
 }
 

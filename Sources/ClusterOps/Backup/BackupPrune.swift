@@ -19,6 +19,11 @@ extension BackupService {
                 outcome.removed = try await prune(destination, dryRun: dryRun, keeping: keeping)
             } catch {
                 outcome.problem = "\(error)"
+                if Task.isCancelled {
+                    logger.notice("prune broken off", metadata: ["destination": "\(destination.name)"])
+                    outcomes.append(outcome)
+                    break
+                }
                 logger.error("prune failed", metadata: ["destination": "\(destination.name)", "error": "\(error)"])
             }
             outcomes.append(outcome)

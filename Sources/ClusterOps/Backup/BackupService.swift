@@ -63,6 +63,11 @@ package final class BackupService: Sendable {
             }
         } catch {
             let error = SnapshotWriter.explain(error)
+            // Told to end is not failed: the service goes down, or somebody has changed their mind.
+            if Task.isCancelled || (error as? BackupError)?.code == .cancelled {
+                logger.notice("backup broken off", metadata: ["reason": "\(error)"])
+                throw error
+            }
             for destination in destinations { metrics.failed(destination.name) }
             logger.error("backup failed", metadata: ["error": "\(error)"])
             throw error
