@@ -30,10 +30,12 @@ struct BackupConfiguration: ParsableArguments {
         }
     }
 
-    func service() throws -> (service: BackupService, config: SidecarConfig) {
+    /// `backup` is the one that is asked for, which may have been meant as a file.
+    func service(for backup: String = "latest") throws -> (service: BackupService, config: SidecarConfig) {
         let config = try load()
         guard let options = config.backup else {
-            throw CommandFailure.unusable("\(config.path) has no section backup: say there where backups go")
+            let file = backup == "latest" ? "" : "there is no file \(backup), and "
+            throw CommandFailure.unusable("\(file)\(config.path) has no section backup: say there where backups go")
         }
         let log = Logger(label: "backup") { LineLogHandler(label: $0, level: .critical, format: .logfmt) }
         return (
@@ -42,6 +44,13 @@ struct BackupConfiguration: ParsableArguments {
                 registry: MetricRegistry(), logger: log, toolVersion: productVersion), config
         )
     }
+}
+
+/// Whether a place is a directory's path, not a destination's name in the configuration.
+func isDirectoryPlace(_ place: String, config: String?) -> Bool {
+    if place.contains("://") { return false }
+    if place.contains("/") { return true }
+    return config == nil && !FileSystem.exists(defaultConfigurationPath) && FileSystem.exists(place)
 }
 
 /// Runs work that may throw a `BackupError`, and ends with the status that fits it.
@@ -58,7 +67,11 @@ func withBackupErrors<R>(_ body: () async throws -> R) async throws -> R {
     } catch let error as FileError {
         throw CommandFailure.failed("\(error)")
     } catch let error as EtcdError {
-        throw CommandFailure.failed("\(error)")
+        switch error.code {
+        case .invalidArgument: throw CommandFailure.unusable("\(error)")
+        case .cancelled: throw CommandFailure(status: 130, lines: ["interrupted"])
+        default: throw CommandFailure.failed("\(error)")
+        }
     }
 }
 
@@ -69,7 +82,7 @@ func manifestJSON(_ manifest: BackupManifest) throws -> [UInt8] {
 }
 
 /// `backup now`
-struct BackupNowCommand: AsyncParsableCommand {
+struct BackupNowCommand: AsyncParsableCommand, CleansUpWhenInterrupted {
     static let configuration = CommandConfiguration(
         commandName: "now", abstract: "Make a backup and bring it to all destinations.",
         discussion: "Prints where it is; with --output json its manifest.")
@@ -99,7 +112,7 @@ struct BackupNowCommand: AsyncParsableCommand {
 }
 
 /// `backup verify [FILE|NAME|latest]`
-struct BackupVerifyCommand: AsyncParsableCommand {
+struct BackupVerifyCommand: AsyncParsableCommand, CleansUpWhenInterrupted {
     static let configuration = CommandConfiguration(
         commandName: "verify", abstract: "Prove that a backup is whole, without etcd.",
         discussion: "Reads it to the last byte. A path needs no configuration. Exit status 1 where it is not whole.")
@@ -118,12 +131,14 @@ struct BackupVerifyCommand: AsyncParsableCommand {
 
     func run() async throws {
         let progress = ProgressLine()
-        if source.contains("/") || FileSystem.exists(source) {
+        let directory = from.flatMap { isDirectoryPlace($0, config: configuration.config) ? $0 : nil }
+        if source.contains("/") || FileSystem.exists(source) || directory != nil {
             // Changes nothing, and needs no sidecar.
             let outcome = try await withBackupErrors {
                 defer { progress.finish() }
                 return try await BackupVerifier.verify(
-                    source, destinations: [], workDirectory: FileSystem.parent(of: source),
+                    source, from: directory, destinations: [],
+                    workDirectory: directory ?? FileSystem.parent(of: source),
                     keys: try keyFile.map { try SealingKeys(file: $0) }, progress: progress.handler)
             }
             return try report(outcome)
@@ -139,7 +154,7 @@ struct BackupVerifyCommand: AsyncParsableCommand {
     private func verify(_ note: CommandNote, _ progress: ProgressLine) async throws -> VerifyOutcome {
         try await withBackupErrors {
             defer { progress.finish() }
-            let (service, config) = try configuration.service()
+            let (service, config) = try configuration.service(for: source)
             note.directory = config.storage.path
             let key = keyFile ?? service.options.sealing?.keyFile
             let outcome = try await BackupVerifier.verify(
@@ -226,7 +241,7 @@ struct BackupPruneCommand: AsyncParsableCommand {
 }
 
 /// `backup drill [NAME|latest]`
-struct BackupDrillCommand: AsyncParsableCommand {
+struct BackupDrillCommand: AsyncParsableCommand, CleansUpWhenInterrupted {
     static let configuration = CommandConfiguration(
         commandName: "drill", abstract: "Prove that a backup can be restored, with a throwaway etcd.",
         discussion:
@@ -247,7 +262,7 @@ struct BackupDrillCommand: AsyncParsableCommand {
         let progress = ProgressLine()
         let report = try await withBackupErrors {
             defer { progress.finish() }
-            let (service, config) = try configuration.service()
+            let (service, config) = try configuration.service(for: source)
             note.directory = config.storage.path
             var drill = Drill(destinations: service.destinations, workDirectory: config.storage.path)
             if let etcd { (drill.etcdProgram, drill.needsEtcd) = (etcd, true) }

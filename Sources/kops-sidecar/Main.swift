@@ -10,12 +10,7 @@ enum Main {
         signal(SIGPIPE, SIG_IGN)
         ProcessMemory.limitHeaps()
         do {
-            var command = try KopsSidecarCommand.parseAsRoot()
-            if var waiting = command as? any AsyncParsableCommand {
-                try await waiting.run()
-            } else {
-                try command.run()
-            }
+            try await runInterruptibly()
             end(0)
         } catch let failure as CommandFailure {
             flushOutput()

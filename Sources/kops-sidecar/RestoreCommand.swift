@@ -95,13 +95,15 @@ struct RestoreCommand: AsyncParsableCommand {
         var options = RestoreOptions()
         var destinations: [any Destination] = []
         let isFile = source.contains("/") || FileSystem.exists(source)
-        let isPlace = place.from?.contains("/") ?? false
+        let isPlace = place.from.map { $0.contains("/") || isDirectoryPlace($0, config: config) } ?? false
         if let destination = try place.destination() { destinations = [destination] }
         // The configuration is a help, not a need: a file, a directory or a URL is enough.
         if config != nil || !(isFile || isPlace || undo) {
             let loaded = try BackupConfiguration.parse(config.map { ["--config", $0] } ?? []).load()
             note.directory = loaded.storage.path
             options.etcd = loaded.etcd
+            // Where nothing says which etcd is meant, the cluster's own is no concern.
+            if !loaded.etcdIsNamed, loaded.backup == nil, !controlPlane { options.etcd.endpoints = [] }
             if let backup = loaded.backup {
                 // Other clusters may have their backups at the same place.
                 if place.from == nil { options.cluster = backup.cluster }

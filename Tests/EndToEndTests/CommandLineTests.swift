@@ -11,6 +11,9 @@ import Testing
         ("query up --url ftp://127.0.0.1:1", 2, "--url must begin with http:// or https://, not \"ftp://127.0.0.1:1\""),
         ("alerts 'x{' --url http://127.0.0.1:1", 2, "bad matcher x{"),
         ("alerts --url http://127.0.0.1:1", 1, "http://127.0.0.1:1 does not answer: Failed to connect"),
+        ("backup verify --from .", 1, "no good backup is in ."),
+        ("restore --from /nowhere --data-dir /nowhere/etcd --initial-cluster a=b", 1, "no good backup is in /nowhere"),
+        ("backup verify nowhere.gz", 2, "there is no file nowhere.gz, and "),
         ("run --config /nowhere.yaml", 2, "there is no configuration file /nowhere.yaml"),
     ])
     func aMistakeIsOneLine(arguments: String, status: Int, line: String) async throws {
@@ -18,5 +21,22 @@ import Testing
         #expect(answer.status == status)
         #expect(answer.output.hasPrefix(line), "\(answer.output)")
         #expect(answer.output.filter(\.isNewline).count == 1, "\(answer.output)")
+    }
+
+    /// Waits for input that never comes until it is told to end.
+    @Test(arguments: ["TERM", "INT"])
+    func whatIsInterruptedSaysSo(signal: String) async throws {
+        let directory = try scratch()
+        defer { try? FileSystem.removeTree(directory) }
+        // Of bash's own children in the background only those of a job-controlling shell take SIGINT.
+        let answer = try await shell(
+            """
+            set -m; mkfifo \(directory)/in; exec 3<> \(directory)/in
+            \(binary) check metrics <&3 & pid=$!
+            until grep -q 'SigCgt:.*4..[2367abef]$' /proc/$pid/status; do sleep 0.05; done
+            kill -\(signal) $pid; wait $pid
+            """)
+        #expect(answer.status == 130)
+        #expect(answer.output.contains("interrupted"))
     }
 }

@@ -1,4 +1,6 @@
+import FoundationEssentials
 import KopsSidecar
+import Kubernetes
 import Logging
 import MetricModel
 import Monitoring
@@ -52,6 +54,26 @@ import Testing
             let reply = await answer(routes, "GET", "/api/v1/rules", parameters)
             #expect(reply.status == 400 && body(reply).contains(expected), "\(body(reply))")
         }
+    }
+
+    @Test func nodesAreListedAsTheyWereLastTold() async throws {
+        let node = try JSONDecoder().decode(
+            Node.self,
+            from: Data(
+                """
+                {"metadata": {"name": "cp1", "labels": {"node-role.kubernetes.io/control-plane": "", "a": "b"}},
+                 "status": {"conditions": [{"type": "Ready", "status": "True"}],
+                            "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}]}}
+                """.utf8))
+        let known = await answer(NodeRoutes { [node] in [node] }.routes, "GET", "/api/kops/v1/nodes")
+        #expect(
+            body(known).contains(
+                """
+                {"collected":true,"nodes":[{"name":"cp1","ready":true,"schedulable":true,"version":"",\
+                "roles":["control-plane"],"address":"10.0.0.1"}]}
+                """), "\(body(known))")
+        let none = await answer(NodeRoutes { nil }.routes, "GET", "/api/kops/v1/nodes")
+        #expect(none.status == 200 && body(none).contains("{\"collected\":false,\"nodes\":[]}"))
     }
 
     @Test func aLabelMayHaveAnyName() async throws {

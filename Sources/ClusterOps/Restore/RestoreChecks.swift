@@ -39,6 +39,12 @@ struct RestoreChecks {
             || options.dataDirectory == RestoreOptions().dataDirectory
     }
 
+    /// Ports that show a running member when something listens there. Nothing runs on a directory that is not there: who
+    /// listens may be another etcd, which one may say.
+    var portsThatCount: Set<UInt16> {
+        isNodesOwn && (directoryIsUsed || !options.overrides.contains(.liveQuorum)) ? ports : []
+    }
+
     mutating func directory() throws {
         let directory = options.dataDirectory
         if let status = try FileSystem.status(directory), !status.isDirectory {
@@ -46,15 +52,18 @@ struct RestoreChecks {
         }
         // A static pod is stopped by the plan itself.
         if !options.controlPlane {
-            let own = isNodesOwn
-            let evidence = EtcdPresence.evidence(dataDirectory: directory, ports: own ? ports : [])
-            if !own, !EtcdPresence.evidence(dataDirectory: directory, ports: ports).isEmpty {
+            let isNew = !directoryIsUsed
+            let evidence = EtcdPresence.evidence(dataDirectory: directory, ports: portsThatCount)
+            if portsThatCount.isEmpty, !EtcdPresence.evidence(dataDirectory: directory, ports: ports).isEmpty {
                 notes.append("something listens on a port of the new member: stop it before etcd starts here")
             }
             if !evidence.isEmpty {
+                let seen = evidence.joined(separator: "; ")
                 throw BackupError(
                     .refused,
-                    "an etcd is running on \(directory): \(evidence.joined(separator: "; ")): stop it first")
+                    isNew
+                        ? "an etcd is running that may be this member, \(seen): stop it first; --force live-quorum restores nevertheless"
+                        : "an etcd is running on \(directory): \(seen): stop it first")
             }
         }
         if EtcdPresence.servesRemovedFiles(directory) {

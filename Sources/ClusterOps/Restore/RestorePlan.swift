@@ -149,7 +149,7 @@ package struct RestorePlan: Sendable {
                 bundleOf: bundleOf == name ? nil : bundleOf, others: remote),
             memberName: name, initialCluster: cluster, token: token, revision: source.manifest?.revision,
             asideDirectory: aside, newDirectory: "\(directory).kops-new", fetchDirectory: fetch,
-            heldDirectory: held, ports: checks.isNodesOwn ? ports.sorted() : [], bundleOf: bundleOf,
+            heldDirectory: held, ports: checks.portsThatCount.sorted(), bundleOf: bundleOf,
             remote: remote,
             reached: log.reached)
         let notes =

@@ -484,7 +484,7 @@ package final class SidecarService: Sendable {
                 jobs: jobs, certificates: certificates.watch, backups: { [current] in current.withLock { $0.backup } }
             ).routes
             + UpgradeRoutes(upgrade, jobs: jobs).routes + doctorRoutes() + AuditRoutes(audit).routes
-            + EventRoutes(events).routes + status.routes
+            + EventRoutes(events).routes + NodeRoutes { [collector] in collector.nodes() }.routes + status.routes
             + pageRoutes()
     }
 }

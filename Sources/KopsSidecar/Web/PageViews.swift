@@ -136,9 +136,10 @@ extension PageFiles {
               ["expires in", "subject", "kind", "path"], [...certificates].sort((a, b) => a.daysLeft - b.daysLeft).map(c => [
                 [c.daysLeft < 0 ? "expired" : c.daysLeft + " d", certificateClass(c)], c.subject, c.kind, c.path]),
               "no certificates of kubeadm's on this machine")).catch(absent("certificate-list", "no certificates are watched")),
-            get("/api/kops/v1/nodes").then(({ nodes }) => show("node-list", ["node", "ready", "version", "roles", "address"],
+            get("/api/kops/v1/nodes").then(({ nodes, collected }) => show("node-list", ["node", "ready", "version", "roles", "address"],
               nodes.map(n => [n.name, [n.ready ? "yes" : "no", n.ready ? "good" : "bad"], n.version, (n.roles || []).join(", "),
-                n.address || ""]), "no nodes are known")).catch(absent("node-list", "cluster objects are not collected")),
+                n.address || ""]), collected ? "no nodes are known" : "cluster objects are not collected"))
+              .catch(error => fail("node-list", error)),
             get("/api/kops/v1/upgrade").then(state => {
               if (!state || !state.state || state.state === "none" || state.state === "idle") {
                 byId("upgrade-state").replaceChildren(element("p", "no upgrade is under way", "dim"));

@@ -19,6 +19,7 @@ package final class ClusterCollector: Sendable {
         var options: ClusterCollectorOptions?
         var task: Task<Void, Never>?
         var isRunning = false
+        var objects: ClusterObjects?
     }
 
     private let hub: ClusterHub
@@ -43,9 +44,17 @@ package final class ClusterCollector: Sendable {
         state.withLock { state in
             if state.options == options { return }
             state.options = options
+            state.objects = nil
             state.task?.cancel()
             state.task = state.isRunning ? start(options, after: state.task) : nil
         }
+    }
+
+    /// The nodes as they were last told, by name; nil where cluster objects are not collected.
+    package func nodes() -> [Node]? {
+        let (options, objects) = state.withLock { ($0.options, $0.objects) }
+        guard options?.objectsInterval != nil else { return nil }
+        return objects?.nodes() ?? []
     }
 
     /// Collects until the task is cancelled.
@@ -71,6 +80,7 @@ package final class ClusterCollector: Sendable {
             await withTaskGroup(of: Void.self) { group in
                 if let interval = options.objectsInterval {
                     let objects = ClusterObjects(access, hub, appender: appender, metrics: metrics, log: log)
+                    state.withLock { $0.objects = objects }
                     group.addTask { [self] in
                         await beat(every: interval) { [log] time in
                             do {

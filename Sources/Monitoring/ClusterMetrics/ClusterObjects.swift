@@ -33,6 +33,7 @@ final class ClusterObjects: Sendable {
     private let sources: [Source]
     private let pods: ObjectCache<Pod>
     private let events: ObjectCache<Event>
+    private let nodeCache: ObjectCache<Node>
     private let common: [(String, String)]
     private let appender: any SampleAppender
     private let work = Lock(Work())
@@ -62,9 +63,10 @@ final class ClusterObjects: Sendable {
         pods = hub.cache(Pod.self, access)
         // Only what is counted: events are many.
         events = hub.cache(Event.self, access, ListOptions(fieldSelector: "involvedObject.kind=Pod,type=Warning"))
+        nodeCache = hub.cache(Node.self, access)
         sources = [
             source(pods, podSamples),
-            source(hub.cache(Node.self, access), nodeSamples),
+            source(nodeCache, nodeSamples),
             source(hub.cache(Namespace.self, access), namespaceSamples),
             source(hub.cache(Deployment.self, access), deploymentSamples),
             source(hub.cache(ReplicaSet.self, access), replicaSetSamples),
@@ -88,6 +90,9 @@ final class ClusterObjects: Sendable {
         refused = metrics.gauge(
             "kops_cluster_objects_refused_series", "Series of cluster objects that found no room at the last write.")
     }
+
+    /// Every node that is known, by name.
+    func nodes() -> [Node] { nodeCache.objects.values.sorted { $0.name < $1.name } }
 
     /// One beat. Runs on a worker.
     func write(at time: Int64) throws {

@@ -86,6 +86,19 @@ import Testing
         options.overrides = [.liveQuorum]
         let plan = try await RestorePlan.make(options, destinations: [place])
         #expect(plan.notes.contains { $0.contains("quorum") })
+        // The very member's port, which its etcd has: it may be another etcd's, where the directory is new.
+        options.name = nil
+        options.initialCluster = nil
+        options.overrides = []
+        do {
+            _ = try await RestorePlan.make(options, destinations: [place])
+            Issue.record("not refused")
+        } catch let error as BackupError {
+            #expect(error.code == .refused && error.message.contains("--force live-quorum"), "\(error.message)")
+        }
+        options.overrides = [.liveQuorum]
+        let report = try await RestorePlan.make(options, destinations: [place]).execute()
+        #expect(FileSystem.exists(report.dataDirectory + "/member/snap/db"))
         etcd.kill()
     }
 
