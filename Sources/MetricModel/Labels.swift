@@ -116,23 +116,56 @@ package struct Labels: Hashable, Sendable {
     }
 
     /// These labels without those for which `drop` says so.
+    @inline(__always)
     package func removing(where drop: (UnsafeRawBufferPointer) -> Bool) -> Labels {
-        let kept = bytes.withUnsafeBytes { raw in
-            [UInt8](unsafeUninitializedCapacity: raw.count) { out, count in
-                let out = UnsafeMutableRawBufferPointer(out)
-                var at = 0
-                while at < raw.count {
-                    let start = at
-                    let name = Labels.field(raw, &at)
-                    _ = Labels.field(raw, &at)
-                    if drop(name) { continue }
-                    UnsafeMutableRawBufferPointer(rebasing: out[count...])
-                        .copyMemory(from: UnsafeRawBufferPointer(rebasing: raw[start..<at]))
-                    count += at - start
+        bytes.withUnsafeBytes { raw in
+            // Most often it is the name, which comes first: what stays is then one piece, or all there is.
+            var start = 0
+            var at = 0
+            while at < raw.count {
+                let begin = at
+                let dropped = drop(Labels.field(raw, &at))
+                _ = Labels.field(raw, &at)
+                if !dropped { continue }
+                if begin == start {
+                    start = at
+                } else {
+                    return Labels(bytes: Labels.kept(raw, from: start, begin, drop))
                 }
             }
+            return start == 0 ? self : Labels(bytes: Array(raw[start...]))
         }
-        return kept.count == bytes.count ? self : Labels(bytes: kept)
+    }
+
+    /// The pairs from `start` to `end`, and of those behind the ones that are not dropped.
+    private static func kept(
+        _ raw: UnsafeRawBufferPointer, from start: Int, _ end: Int, _ drop: (UnsafeRawBufferPointer) -> Bool
+    ) -> [UInt8] {
+        var out: [UInt8] = []
+        out.reserveCapacity(raw.count - start)
+        out.append(contentsOf: raw[start..<end])
+        appendPairs(of: raw, from: end, to: &out) { !drop($0) }
+        return out
+    }
+
+    /// Appends the canonical bytes of those pairs that `keep` wants.
+    @inline(__always)
+    package func appendPairs(to out: inout [UInt8], where keep: (UnsafeRawBufferPointer) -> Bool) {
+        bytes.withUnsafeBytes { Labels.appendPairs(of: $0, from: 0, to: &out, where: keep) }
+    }
+
+    @inline(__always)
+    private static func appendPairs(
+        of raw: UnsafeRawBufferPointer, from first: Int, to out: inout [UInt8],
+        where keep: (UnsafeRawBufferPointer) -> Bool
+    ) {
+        var at = first
+        while at < raw.count {
+            let begin = at
+            let kept = keep(Labels.field(raw, &at))
+            _ = Labels.field(raw, &at)
+            if kept { out.append(contentsOf: raw[begin..<at]) }
+        }
     }
 
     /// These labels without `__name__`.

@@ -14,18 +14,50 @@ struct Grouping {
             group = [Int](repeating: 0, count: columns.count)
             return
         }
-        var known: [Labels: Int] = [:]
+        var known = GroupTable()
+        var key: [UInt8] = []
         group.reserveCapacity(columns.count)
         for column in columns {
-            let key = without ? column.labels.dropping(set) : column.labels.keeping(set)
-            if let index = known[key] {
-                group.append(index)
-            } else {
-                known[key] = labels.count
-                group.append(labels.count)
-                labels.append(key)
-            }
+            key.removeAll(keepingCapacity: true)
+            column.labels.appendPairs(to: &key) { set.contains($0) != without }
+            group.append(known.place(of: key, in: &labels))
         }
+    }
+}
+
+/// From the bytes of a group's labels to its number, without making labels of them for each series. Open addressing.
+private struct GroupTable {
+    /// A group's number plus one.
+    private var places = [UInt32](repeating: 0, count: 64)
+
+    /// The number of the group with these labels, which are added where it is new.
+    mutating func place(of key: [UInt8], in labels: inout [Labels]) -> Int {
+        var place = home(key)
+        while places[place] != 0 {
+            let group = Int(places[place]) - 1
+            if labels[group].bytes == key { return group }
+            place = (place + 1) & (places.count - 1)
+        }
+        labels.append(Labels(bytes: key))
+        places[place] = UInt32(truncatingIfNeeded: labels.count)
+        if labels.count * 2 > places.count { grow(labels) }
+        return labels.count - 1
+    }
+
+    private mutating func grow(_ labels: [Labels]) {
+        places = [UInt32](repeating: 0, count: places.count * 4)
+        for (group, labels) in labels.enumerated() {
+            var place = home(labels.bytes)
+            while places[place] != 0 { place = (place + 1) & (places.count - 1) }
+            places[place] = UInt32(truncatingIfNeeded: group + 1)
+        }
+    }
+
+    /// By a hash with keys drawn at start, so that labels cannot be made to collide.
+    private func home(_ key: [UInt8]) -> Int {
+        var hasher = Hasher()
+        key.withUnsafeBytes { hasher.combine(bytes: $0) }
+        return hasher.finalize() & (places.count - 1)
     }
 }
 

@@ -56,6 +56,19 @@ struct RangeCall: Sendable {
     let typeLabels: Bool
     /// Asked now and then whether to go on.
     let control: QueryControl
+    /// Whether the selector names a metric that is a counter by its name, so that no series needs to be asked.
+    private let namesCounter: Bool
+
+    init(
+        function: RangeFunction, windows: Windows, scalars: [[Double]], argument: Expr, call: Expr, typeLabels: Bool,
+        control: QueryControl
+    ) {
+        (self.function, self.windows, self.scalars) = (function, windows, scalars)
+        (self.argument, self.call, self.typeLabels, self.control) = (argument, call, typeLabels, control)
+        var name = ""
+        if case .matrix(let selector, _) = argument.unwrapped.kind { name = selector.name }
+        namesCounter = !typeLabels && counterEndings.contains { name.utf8.suffix($0.count).elementsEqual($0) }
+    }
 
     var grid: Grid { windows.grid }
 
@@ -73,7 +86,7 @@ struct RangeCall: Sendable {
             column = mixed(series, &notes)
         }
         if column.isEmpty { return nil }
-        if function == .rate || function == .increase { noteCounterName(series, column, &notes) }
+        if !namesCounter, function == .rate || function == .increase { noteCounterName(series, column, &notes) }
         column.dropName = series.dropName
         return column
     }

@@ -88,18 +88,17 @@ extension Store: Queryable {
                     }
                     for place in excerpt.codes {
                         let code = excerpts.codes[place]
-                        let left = HeadCode.decode(
+                        let before = HeadCode.decode(
                             UnsafeRawBufferPointer(rebasing: bytes[code.bytes]), start: code.start, from: from,
                             through: through, scratch: scratch, timestamps: &series.timestamps,
                             values: &series.values)
-                        // Old marks are as good while the chunk has not grown much.
-                        if code.start == nil ? left.isEmpty : code.bytes.count < HeadMarks.distances.1 * 2 { continue }
-                        let kept = left.count > 1 ? left : (code.start.map { [$0] } ?? []) + left
-                        passed.append(
-                            (
-                                excerpt.slot,
-                                .init(generation: excerpt.generation, firstTime: code.firstTime, marks: kept)
-                            ))
+                        // The marks there are will do while little is read that was not asked for.
+                        let pays =
+                            code.start == nil || before > HeadMarks.nearest && before > code.bytes.count / 4
+                        if !pays || scratch.marks.isEmpty { continue }
+                        let entry = HeadMarks.Entry(
+                            generation: excerpt.generation, firstTime: code.firstTime, marks: scratch.marks)
+                        passed.append((excerpt.slot, entry))
                     }
                     if let extra = excerpt.extra.map({ excerpts.extras[$0] }) {
                         let late = extra.late.sorted { $0.time < $1.time }

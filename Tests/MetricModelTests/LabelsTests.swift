@@ -30,6 +30,25 @@ import Testing
         #expect(!(Labels.empty < Labels.empty))
     }
 
+    /// Whatever is dropped, at the beginning, in the midst, at the end or all of it.
+    @Test func droppingLeavesTheOthersAsTheyWere() {
+        let names = ["__name__", "a", "b", "c", "d"]
+        let all = names.enumerated().map { ($1, String(repeating: "v", count: [1, 254, 255, 700, 3][$0])) }
+        for there in 0..<32 {
+            let labels = Labels(all.indices.filter { there >> $0 & 1 == 1 }.map { all[$0] })
+            for dropped in 0..<32 {
+                func isDropped(_ name: UnsafeRawBufferPointer) -> Bool {
+                    names.indices.contains { dropped >> $0 & 1 == 1 && name.elementsEqual(names[$0].utf8) }
+                }
+                let expected = Labels(all.indices.filter { (there & ~dropped) >> $0 & 1 == 1 }.map { all[$0] })
+                #expect(labels.removing(where: isDropped) == expected)
+                var bytes: [UInt8] = []
+                labels.appendPairs(to: &bytes) { !isDropped($0) }
+                #expect(bytes == expected.bytes)
+            }
+        }
+    }
+
     /// Label sets that share long beginnings and differ in a name, a value, a length of one or three bytes, or their number.
     @Test func orderOfManyIsThatOfTheirPairs() {
         var random = Fuzz.Generator(state: 11)

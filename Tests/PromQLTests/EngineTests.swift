@@ -20,6 +20,30 @@ private func values(_ result: QueryResult) -> [String: [Double]] {
 }
 
 @Suite struct EngineTests {
+    /// More groups than the table of groups has room for at first, three series in each.
+    @Test func manyGroupsAreKeptApart() throws {
+        let source = MemorySeries()
+        for i in 0..<3000 {
+            let labels = Labels([("__name__", "m"), ("group", "\(i % 1000)"), ("i", "\(i)")])
+            source.append(labels, timestamp: 1000, value: Double(i))
+        }
+        for query in ["sum by (group) (m)", "sum without (i) (m)"] {
+            let engine = Engine()
+            let result = try engine.instant(
+                try engine.parse(query), at: 1000, source: source, control: QueryControl())
+            guard case .vector(let samples) = result.value else {
+                Issue.record("no vector")
+                continue
+            }
+            #expect(samples.count == 1000)
+            for sample in samples {
+                let group = try #require(sample.labels["group"].flatMap { Double($0) })
+                #expect(sample.labels.count == 1)
+                #expect(sample.value == group * 3 + 3000)
+            }
+        }
+    }
+
     /// Whatever a query computes for a range it must compute for each of its moments alone.
     @Test(arguments: [
         "m_total", "rate(m_total[2m])", "sum by (half) (rate(m_total[1m]))", "avg_over_time(m_total[90s])",

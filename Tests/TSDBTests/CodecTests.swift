@@ -85,6 +85,48 @@ import Testing
         #expect(floats.map(\.bitPattern) == values.map(\.bitPattern))
     }
 
+    /// Any part of a chunk's code, read from any mark that reads before it left, is what lies within the bounds.
+    @Test(arguments: 0..<100)
+    func headCodeIsReadFromMarks(_ seed: Int) throws {
+        var random = SeededGenerator(UInt64(seed))
+        let (timestamps, values) = randomSamples(&random, count: Int.random(in: 1...2000, using: &random))
+        var state = SeriesState()
+        defer { state.freeAll() }
+        let scratch = DecodeScratch()
+        let marks = HeadMarks()
+        for (index, time) in timestamps.enumerated() {
+            let sample = HeadCode.encode(&state, time, values[index].bitPattern, restart: index == 0)
+            HeadCode.append(sample, to: &state, time: time)
+            if index % 150 != 149, index != timestamps.count - 1 { continue }
+            for _ in 0..<20 {
+                let from =
+                    timestamps[Int.random(in: 0...index, using: &random)] + Int64.random(in: -1...1, using: &random)
+                let through =
+                    Bool.random(using: &random) ? time : from + Int64.random(in: 0...1_000_000, using: &random)
+                var start: HeadMark?
+                marks.lookUp {
+                    start = HeadMarks.mark($0, 1, generation: 1, firstTime: timestamps[0], before: from)
+                }
+                var (times, floats): ([Int64], [Double]) = ([], [])
+                let at = start?.at ?? 0
+                let left = UnsafeRawBufferPointer(start: state.buffer, count: Int(state.used))
+                let before = HeadCode.decode(
+                    UnsafeRawBufferPointer(rebasing: left[at...]), start: start, from: from, through: through,
+                    scratch: scratch, timestamps: &times, values: &floats)
+                let expected = (0...index).filter { timestamps[$0] >= from && timestamps[$0] <= through }
+                #expect(times == expected.map { timestamps[$0] })
+                #expect(floats.map(\.bitPattern) == expected.map { values[$0].bitPattern })
+                #expect(before <= left.count - at)
+                let places = scratch.marks.map(\.at)
+                #expect(places == places.sorted() && places.allSatisfy { $0 > at && $0 <= left.count })
+                if !scratch.marks.isEmpty {
+                    marks.keep([(1, .init(generation: 1, firstTime: timestamps[0], marks: scratch.marks))])
+                }
+                marks.lookUp { #expect(($0[1]?.marks.count ?? 0) <= 14) }
+            }
+        }
+    }
+
     @Test(arguments: 0..<300)
     func damagedBytesNeverTrap(_ seed: Int) {
         var random = SeededGenerator(UInt64(seed))

@@ -92,7 +92,7 @@ final class ScratchDirectory {
                 try append(
                     store, labels(n), now + Int64(step) * 15_000 + Int64.random(in: 0...2, using: &random), value)
             }
-            if step % 97 == 0 {
+            if step % 97 == 0 || step % 101 == 7 {
                 let all = try everything(store)
                 for back in [Int64](arrayLiteral: 1, 60, 300, 3600, 20_000) + [Int64.random(in: 1...20_000)] {
                     let from = now + Int64(step) * 15_000 - back * 1000

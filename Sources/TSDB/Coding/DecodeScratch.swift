@@ -5,6 +5,8 @@ final class DecodeScratch {
     private(set) var times: UnsafeMutablePointer<Int64>
     private(set) var values: UnsafeMutablePointer<Double>
     private(set) var capacity = 512
+    /// The head's: marks that the last read passed.
+    var marks: [HeadMark] = []
 
     init() {
         integers = .allocate(capacity: capacity)

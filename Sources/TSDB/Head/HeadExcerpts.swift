@@ -1,3 +1,4 @@
+import CPlatform
 import MetricModel
 
 /// Copies of what the head's series have within some bounds, to be decoded outside the lock. All byte codes lie in one
@@ -101,23 +102,44 @@ extension Head {
                         labels: known ?? labels.labels(Int(slot)), codes: firstCode..<out.codes.count,
                         extra: extra == nil ? nil : out.extras.count - 1))
             }
+            func reserve(_ count: Int) {
+                out.series.reserveCapacity(count)
+                if newest { return }
+                out.codes.reserveCapacity(count)
+                sources.reserveCapacity(count)
+            }
+            // A series' state lies somewhere in the head's memory: it comes near while others are looked at.
+            func prefetch(_ slots: [UInt32], _ index: Int) {
+                if index + 8 < slots.count { kops_prefetch(states + Int(slots[index + 8])) }
+            }
             if let known = selections.find(matchers, version: version) {
                 out.isSorted = true
-                out.series.reserveCapacity(known.slots.count)
-                for (slot, labels) in zip(known.slots, known.labels) { add(slot, labels, always: false) }
+                reserve(known.slots.count)
+                for index in known.slots.indices {
+                    prefetch(known.slots, index)
+                    add(known.slots[index], known.labels[index], always: false)
+                }
             } else {
                 let slots = select(matchers)
                 out.isWhole = slots.count <= HeadSelections.largest
-                out.series.reserveCapacity(out.isWhole ? slots.count : 0)
-                for slot in slots { add(slot, nil, always: out.isWhole) }
+                reserve(out.isWhole ? slots.count : 0)
+                for index in slots.indices {
+                    prefetch(slots, index)
+                    add(slots[index], nil, always: out.isWhole)
+                }
             }
         }
         // An array of no capacity is one that all threads share, and would be written to.
         if total == 0 { return out }
         out.bytes = [UInt8](unsafeUninitializedCapacity: total) { buffer, count in
             guard let base = buffer.baseAddress else { return }
-            for (code, source) in zip(out.codes, sources) {
-                (base + code.bytes.lowerBound).update(from: source, count: code.bytes.count)
+            for index in sources.indices {
+                if index + 4 < sources.count {
+                    kops_prefetch(sources[index + 4])
+                    kops_prefetch(sources[index + 4] + 64)
+                }
+                let bytes = out.codes[index].bytes
+                (base + bytes.lowerBound).update(from: sources[index], count: bytes.count)
             }
             count = total
         }
