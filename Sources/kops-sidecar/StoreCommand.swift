@@ -37,6 +37,13 @@ struct StoreOptionGroup: ParsableArguments {
     func open(readOnly: Bool, create: Bool = false) throws -> Store {
         let path = try path()
         guard create || FileSystem.exists(path) else { throw CommandFailure.unusable("there is no directory \(path)") }
+        // A directory of something else must not look like a store that is in order.
+        let isStore =
+            FileSystem.exists(path + "/lock")
+            || ["day", "log"].contains { !FileSystem.glob("\(path)/\($0)-*.sqlite").isEmpty }
+        if !create, !isStore, (try? FileSystem.status(path))?.isDirectory == true {
+            throw CommandFailure.unusable("\(path) holds no time series: no sidecar has used it")
+        }
         var options = StoreOptions(path: path)
         options.readOnly = readOnly
         let log = Logger(label: "store") { LineLogHandler(label: $0, level: .error, format: .logfmt) }

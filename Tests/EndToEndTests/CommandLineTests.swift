@@ -14,6 +14,8 @@ import Testing
         ("backup verify --from .", 1, "no good backup is in ."),
         ("restore --from /nowhere --data-dir /nowhere/etcd --initial-cluster a=b", 1, "no good backup is in /nowhere"),
         ("backup verify nowhere.gz", 2, "there is no file nowhere.gz, and "),
+        ("store check --data-dir /usr/share", 2, "/usr/share holds no time series"),
+        ("query up --data-dir /usr/share", 2, "/usr/share holds no time series"),
         ("run --config /nowhere.yaml", 2, "there is no configuration file /nowhere.yaml"),
     ])
     func aMistakeIsOneLine(arguments: String, status: Int, line: String) async throws {
