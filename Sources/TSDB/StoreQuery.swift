@@ -146,9 +146,14 @@ extension Store: Queryable {
     }
 
     package func labelNames(_ matchers: [LabelMatcher], from: Int64, through: Int64, limit: Int) throws -> [String] {
+        if from > through { return [] }
         var names: Set<String> = []
         if matchers.isEmpty {
-            names.formUnion(front.withLock { $0.head.index.names($0.head.labels.symbols) })
+            names.formUnion(
+                front.withLock { front -> [String] in
+                    guard front.head.overlaps(from: from, through: through) else { return [] }
+                    return front.head.index.names(front.head.labels.symbols)
+                })
             for partition in partitions where partition.start <= through && partition.end > from {
                 _ = try reading(partition) { try partition.read { try Postings.names($0) { names.insert($0) } } }
             }
@@ -163,9 +168,14 @@ extension Store: Queryable {
     package func labelValues(_ name: String, _ matchers: [LabelMatcher], from: Int64, through: Int64, limit: Int) throws
         -> [String]
     {
+        if from > through { return [] }
         var values: Set<String> = []
         if matchers.isEmpty {
-            values.formUnion(front.withLock { $0.head.index.values(name, $0.head.labels.symbols) })
+            values.formUnion(
+                front.withLock { front -> [String] in
+                    guard front.head.overlaps(from: from, through: through) else { return [] }
+                    return front.head.index.values(name, front.head.labels.symbols)
+                })
             for partition in partitions where partition.start <= through && partition.end > from {
                 _ = try reading(partition) {
                     try partition.read { try Postings.values($0, name) { values.insert($0) } }

@@ -361,6 +361,14 @@ final class Head {
         return bounds
     }
 
+    /// Whether any series may have a sample within the bounds.
+    func overlaps(from: Int64, through: Int64) -> Bool {
+        from <= through
+            && (0..<slotCount).contains {
+                states[$0].generation != 0 && overlaps(UInt32($0), from: from, through: through)
+            }
+    }
+
     /// Whether the series may have a sample within the bounds; cheap, and at worst too generous.
     func overlaps(_ slot: UInt32, from: Int64, through: Int64) -> Bool {
         if let chunk = sealed?.chunk(slot), chunk.lastTime >= from, chunk.firstTime <= through { return true }
