@@ -217,37 +217,15 @@ extension Labels: CustomStringConvertible {
             if pair.name == Labels.metricNameLabel, isLegacyMetricName(pair.value) {
                 name = pair.value
             } else if pair.name == Labels.metricNameLabel {
-                rest.insert(quoteLabelValue(pair.value), at: 0)
+                rest.insert(quoteGo(pair.value), at: 0)
             } else {
-                let shown = isLegacyLabelName(pair.name) ? pair.name : quoteLabelValue(pair.name)
-                rest.append("\(shown)=\(quoteLabelValue(pair.value))")
+                let shown = isLegacyLabelName(pair.name) ? pair.name : quoteGo(pair.name)
+                rest.append("\(shown)=\(quoteGo(pair.value))")
             }
         }
         if rest.isEmpty, let name { return name }
         return (name ?? "") + "{" + rest.joined(separator: ", ") + "}"
     }
-}
-
-/// The text in double quotes with backslash, quote and control characters escaped as Go's strconv.Quote does for them.
-package func quoteLabelValue(_ text: String) -> String {
-    var out = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\\": out += "\\\\"
-        case "\"": out += "\\\""
-        case "\n": out += "\\n"
-        case "\t": out += "\\t"
-        case "\r": out += "\\r"
-        default:
-            if scalar.value < 0x20 || scalar.value == 0x7f {
-                let hex = String(scalar.value, radix: 16)
-                out += "\\x" + (hex.count < 2 ? "0" : "") + hex
-            } else {
-                out.unicodeScalars.append(scalar)
-            }
-        }
-    }
-    return out + "\""
 }
 
 /// `[a-zA-Z_:][a-zA-Z0-9_:]*`

@@ -58,7 +58,7 @@ package struct LabelMatcher: Sendable, Hashable, CustomStringConvertible {
     package func matches(_ labels: Labels) -> Bool { matches(labels[name] ?? "") }
 
     package var description: String {
-        "\(isLegacyLabelName(name) ? name : quoteLabelValue(name))\(op.rawValue)\(quoteLabelValue(value))"
+        "\(isLegacyLabelName(name) ? name : quoteGo(name))\(op.rawValue)\(quoteGo(value))"
     }
 
     package static func == (a: LabelMatcher, b: LabelMatcher) -> Bool {
@@ -75,7 +75,7 @@ package struct LabelMatcher: Sendable, Hashable, CustomStringConvertible {
 package struct RegexError: Error, Hashable, CustomStringConvertible {
     package let pattern: String
     package let reason: String
-    package var description: String { "invalid regular expression \(quoteLabelValue(pattern)): \(reason)" }
+    package var description: String { "invalid regular expression \(quoteGo(pattern)): \(reason)" }
 }
 
 /// A compiled RE2 expression; linear time whatever the pattern. RE2 objects are immutable once made and documented as

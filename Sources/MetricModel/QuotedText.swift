@@ -13,6 +13,7 @@ package func quoteGo(_ text: String) -> String {
         case "\u{8}": out += "\\b"
         case "\u{c}": out += "\\f"
         case "\u{b}": out += "\\v"
+        case " "..."~": out.unicodeScalars.append(scalar)
         default:
             if let byte = rawByte(scalar) {
                 out += "\\x" + hex(UInt32(byte), 2)

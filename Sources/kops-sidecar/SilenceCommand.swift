@@ -124,7 +124,7 @@ struct SilenceListCommand: AsyncParsableCommand {
         for row in try decodeAnswer([Row].self, body) where expired || row.status.state != "expired" {
             let matchers = row.matchers.map { matcher in
                 let op = matcher.isRegex ? (matcher.isEqual ? "=~" : "!~") : (matcher.isEqual ? "=" : "!=")
-                return matcher.name + op + quoteLabelValue(matcher.value)
+                return matcher.name + op + quoteGo(matcher.value)
             }
             table.rows.append([
                 row.id, row.status.state, matchers.joined(separator: " "), row.endsAt, row.createdBy, row.comment,

@@ -12,6 +12,12 @@ import Testing
         #expect(labels.description == "up{job=\"b\"}")
     }
 
+    /// As Prometheus prints it, which quotes as Go does.
+    @Test func valuesAreQuotedAsInGo() {
+        let value = "a\u{7}\u{8}\u{c}\u{b}\u{1}\n\t\r\"\\é\u{200b}\u{7f}"
+        #expect(Labels([("l", value)]).description == #"{l="a\a\b\f\v\x01\n\t\r\"\\é\u200b\x7f"}"#)
+    }
+
     @Test func longValuesSurvive() {
         for length in [254, 255, 256, 70_000] {
             let value = String(repeating: "v", count: length)

@@ -6,35 +6,12 @@ import Testing
 
 @testable import TSDB
 
-/// A directory that goes with the test.
-final class ScratchDirectory {
-    let path: String
-
-    init() {
-        var template = Array("/tmp/kops-store-XXXXXX".utf8CString)
-        path = String(cString: mkdtemp(&template))
-    }
-
-    deinit { try? FileSystem.removeTree(path) }
-}
-
 @Suite struct StoreTests {
-    let scratch = ScratchDirectory()
-    let now: Int64 = 1_764_000_000_000
+    let bench = StoreBench()
+    var scratch: ScratchDirectory { bench.scratch }
+    var now: Int64 { bench.now }
 
-    func open(_ change: (inout StoreOptions) -> Void = { _ in }) throws -> Store {
-        var options = StoreOptions(path: scratch.path)
-        options.retentionTime = 0
-        options.minimumFree = 0
-        // Tests write days back and forth.
-        options.outOfOrderWindow = 4000 * 86_400_000
-        change(&options)
-        var log = Logger(label: "test")
-        log.logLevel = .critical
-        let now = now
-        return try Store(
-            options: options, clock: WallClock { now }, metrics: MetricRegistry(), log: log)
-    }
+    func open(_ change: (inout StoreOptions) -> Void = { _ in }) throws -> Store { try bench.open(change) }
 
     func everything(_ store: Store, from: Int64 = .min, through: Int64 = .max) throws -> [Labels: [Int64: UInt64]] {
         var out: [Labels: [Int64: UInt64]] = [:]
@@ -67,9 +44,7 @@ final class ScratchDirectory {
 
     @discardableResult
     func append(_ store: Store, _ labels: Labels, _ time: Int64, _ value: Double) throws -> AppendOutcome {
-        var batch = SampleBatch()
-        batch.append(ref: try store.resolve([labels])[0], timestamp: time, value: value)
-        return try store.append(batch)
+        try bench.append(store, labels, time, value)
     }
 
     func labels(_ n: Int) -> Labels {

@@ -125,7 +125,7 @@ extension APIRequest {
         guard let text = parameter(name), !text.isEmpty else { return fallback }
         guard let time = parseTime(text) else {
             throw .parameter(
-                name, "Invalid time value for '\(name)': cannot parse \(quoteLabelValue(text)) to a valid timestamp")
+                name, "Invalid time value for '\(name)': cannot parse \(quoteGo(text)) to a valid timestamp")
         }
         return time
     }
@@ -134,7 +134,7 @@ extension APIRequest {
     package func limit() throws(APIError) -> Int {
         guard let text = parameter("limit"), !text.isEmpty else { return 0 }
         guard let limit = Int(text) else {
-            throw .parameter("limit", "strconv.Atoi: parsing \(quoteLabelValue(text)): invalid syntax")
+            throw .parameter("limit", "strconv.Atoi: parsing \(quoteGo(text)): invalid syntax")
         }
         guard limit >= 0 else { throw .parameter("limit", "limit must be non-negative") }
         return limit

@@ -60,7 +60,7 @@ package struct QueryRoutes: Sendable {
         if through < from { throw APIError.parameter("end", "end timestamp must not be before start time") }
         guard let step = parseStep(request.parameter("step") ?? "") else {
             throw APIError.parameter(
-                "step", "cannot parse \(quoteLabelValue(request.parameter("step") ?? "")) to a valid duration")
+                "step", "cannot parse \(quoteGo(request.parameter("step") ?? "")) to a valid duration")
         }
         if step <= 0 {
             throw APIError.parameter(
@@ -160,13 +160,13 @@ package struct QueryRoutes: Sendable {
     }
 
     private func missing(_ name: String, _ request: APIRequest) -> APIError {
-        .parameter(name, "cannot parse \(quoteLabelValue(request.parameter(name) ?? "")) to a valid timestamp")
+        .parameter(name, "cannot parse \(quoteGo(request.parameter(name) ?? "")) to a valid timestamp")
     }
 
     private func timeout(of request: APIRequest) throws(APIError) -> Duration? {
         guard let text = request.parameter("timeout"), !text.isEmpty else { return nil }
         guard let milliseconds = parseStep(text) else {
-            throw .parameter("timeout", "cannot parse \(quoteLabelValue(text)) to a valid duration")
+            throw .parameter("timeout", "cannot parse \(quoteGo(text)) to a valid duration")
         }
         return .milliseconds(milliseconds)
     }
@@ -174,7 +174,7 @@ package struct QueryRoutes: Sendable {
     private func lookback(of request: APIRequest) throws(APIError) -> Int64? {
         guard let text = request.parameter("lookback_delta"), !text.isEmpty else { return nil }
         guard let milliseconds = parseStep(text) else {
-            throw .parameter("lookback_delta", "cannot parse \(quoteLabelValue(text)) to a valid duration")
+            throw .parameter("lookback_delta", "cannot parse \(quoteGo(text)) to a valid duration")
         }
         return milliseconds > 0 ? milliseconds : nil
     }

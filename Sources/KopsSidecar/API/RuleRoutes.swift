@@ -29,7 +29,7 @@ package struct RuleRoutes: Sendable {
     private func rules(_ request: APIRequest) throws -> APIReply {
         let type = request.parameter("type")?.lowercased() ?? ""
         guard ["", "alert", "record"].contains(type) else {
-            throw APIError.parameter("type", "not supported value \(quoteLabelValue(type))")
+            throw APIError.parameter("type", "not supported value \(quoteGo(type))")
         }
         let excludeAlerts = try boolean(request, "exclude_alerts")
         let page = try RulePage(request)
@@ -86,7 +86,7 @@ package struct RuleRoutes: Sendable {
         if ["1", "t", "T", "TRUE", "true", "True"].contains(text) { return true }
         if ["0", "f", "F", "FALSE", "false", "False"].contains(text) { return false }
         throw APIError.parameter(
-            name, "error converting \(name): strconv.ParseBool: parsing \(quoteLabelValue(text)): invalid syntax")
+            name, "error converting \(name): strconv.ParseBool: parsing \(quoteGo(text)): invalid syntax")
     }
 
     private func write(_ writer: inout JSONWriter, _ group: RuleGroupStatus, excludeAlerts: Bool) {
@@ -190,7 +190,7 @@ private struct RulePage {
         guard let number = Int(text) else {
             throw APIError.parameter(
                 "group_limit",
-                "group_limit needs to be a valid number: strconv.ParseInt: parsing \(quoteLabelValue(text)): invalid syntax"
+                "group_limit needs to be a valid number: strconv.ParseInt: parsing \(quoteGo(text)): invalid syntax"
             )
         }
         guard number > 0 else { throw APIError.parameter("group_limit", "group_limit needs to be greater than 0") }

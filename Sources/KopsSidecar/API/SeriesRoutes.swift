@@ -57,7 +57,7 @@ package struct SeriesRoutes: Sendable {
         if name.hasPrefix("U__") { name = unescapedLabelName(name) }
         // Any text is a name, as in Prometheus 3; what is not UTF-8 was replaced when the path was read.
         if name.isEmpty || name.unicodeScalars.contains("\u{fffd}") {
-            throw APIError(.badData, "invalid label name: \(quoteLabelValue(name))")
+            throw APIError(.badData, "invalid label name: \(quoteGo(name))")
         }
         let sets = try matcherSets(request)
         let (from, through) = try bounds(request)

@@ -83,7 +83,7 @@ package func parseSeriesText(_ text: UnsafeRawBufferPointer) throws(SeriesTextEr
         } else {
             // A metric name with characters that need quotes.
             guard !pairs.contains(where: { $0.name == "__name__" }) else {
-                throw SeriesTextError("label \(quoteLabelValue(name)) has no value")
+                throw SeriesTextError("label \(quoteGo(name)) has no value")
             }
             pairs.append(("__name__", name))
         }

@@ -65,7 +65,7 @@ extension Labels {
 
     /// As Alertmanager writes a label set, in group keys for one: `{a="x", b="y"}`.
     package var labelSetText: String {
-        "{" + pairs.map { "\($0.name)=\(quoteLabelValue($0.value))" }.joined(separator: ", ") + "}"
+        "{" + pairs.map { "\($0.name)=\(quoteGo($0.value))" }.joined(separator: ", ") + "}"
     }
 }
 

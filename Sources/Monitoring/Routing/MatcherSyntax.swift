@@ -270,7 +270,7 @@ extension LabelMatcher {
             default: escaped.unicodeScalars.append(scalar)
             }
         }
-        return "\(bare ? name : quoteLabelValue(name))\(op.rawValue)\"\(escaped)\""
+        return "\(bare ? name : quoteGo(name))\(op.rawValue)\"\(escaped)\""
     }
 }
 

@@ -144,7 +144,7 @@ enum Postings {
         }
         var problems: [String] = []
         func name(_ pair: Labels) -> String {
-            pair.pairs.first.map { "\($0.name)=\(quoteLabelValue($0.value))" } ?? ""
+            pair.pairs.first.map { "\($0.name)=\(quoteGo($0.value))" } ?? ""
         }
         try file.run("SELECT name, value, ids FROM posting") { row in
             let pair = Labels([(row.text(0), row.text(1))])
