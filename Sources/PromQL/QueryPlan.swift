@@ -6,8 +6,9 @@ struct QueryPlan {
 
     init(_ root: Expr) {
         _ = markInvariant(root)
-        // Telling equal subtrees by their text costs the product of depth and length; deep trees go without.
-        if root.depth > 1, root.depth <= 40 { findShared(root) }
+        // Telling equal subtrees by their text costs the product of depth and length; deep trees go without. With one selector
+        // there is no work to share.
+        if root.depth > 1, root.depth <= 40, selectors(root) > 1 { findShared(root) }
     }
 
     func isInvariant(_ expr: Expr) -> Bool { invariant.contains(ObjectIdentifier(expr)) }
@@ -28,6 +29,17 @@ struct QueryPlan {
         }
         if result { invariant.insert(ObjectIdentifier(expr)) }
         return result
+    }
+
+    private func selectors(_ root: Expr) -> Int {
+        var count = 0
+        root.visit { expr in
+            switch expr.kind {
+            case .vector, .matrix: count += 1
+            default: break
+            }
+        }
+        return count
     }
 
     private mutating func findShared(_ root: Expr) {

@@ -89,9 +89,9 @@ extension Store: Queryable {
                     for place in excerpt.codes {
                         let code = excerpts.codes[place]
                         let before = HeadCode.decode(
-                            UnsafeRawBufferPointer(rebasing: bytes[code.bytes]), start: code.start, from: from,
-                            through: through, scratch: scratch, timestamps: &series.timestamps,
-                            values: &series.values)
+                            UnsafeRawBufferPointer(rebasing: bytes[code.bytes]), padding: HeadCode.longest,
+                            start: code.start, from: from, through: through, scratch: scratch,
+                            timestamps: &series.timestamps, values: &series.values)
                         // The marks there are will do while little is read that was not asked for.
                         let pays =
                             code.start == nil || before > HeadMarks.nearest && before > code.bytes.count / 4

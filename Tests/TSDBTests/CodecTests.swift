@@ -110,9 +110,14 @@ import Testing
                 var (times, floats): ([Int64], [Double]) = ([], [])
                 let at = start?.at ?? 0
                 let left = UnsafeRawBufferPointer(start: state.buffer, count: Int(state.used))
-                let before = HeadCode.decode(
-                    UnsafeRawBufferPointer(rebasing: left[at...]), start: start, from: from, through: through,
-                    scratch: scratch, timestamps: &times, values: &floats)
+                // Behind it may stand anything.
+                let padding = Bool.random(using: &random) ? HeadCode.longest : 0
+                let padded = Array(left[at...]) + (0..<padding).map { _ in UInt8.random(in: 0...255, using: &random) }
+                let before = padded.withUnsafeBytes {
+                    HeadCode.decode(
+                        UnsafeRawBufferPointer(rebasing: $0[..<(left.count - at)]), padding: padding, start: start,
+                        from: from, through: through, scratch: scratch, timestamps: &times, values: &floats)
+                }
                 let expected = (0...index).filter { timestamps[$0] >= from && timestamps[$0] <= through }
                 #expect(times == expected.map { timestamps[$0] })
                 #expect(floats.map(\.bitPattern) == expected.map { values[$0].bitPattern })

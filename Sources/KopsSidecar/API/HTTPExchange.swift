@@ -76,7 +76,7 @@ final class HTTPExchange: ChannelDuplexHandler {
     private var bodyDeadline = NIODeadline.distantFuture
     private var timer: (scheduled: Scheduled<Void>, at: NIODeadline)?
     private var unsentBefore = Int.max
-    private lazy var client = context?.remoteAddress?.ipAddress ?? ""
+    private lazy var client = context?.channel.remoteAddress?.ipAddress ?? ""
 
     init(limits: Limits, work: @escaping Work = { WorkerPool.shared.submit($0) }, answer: @escaping Answer) {
         self.limits = limits

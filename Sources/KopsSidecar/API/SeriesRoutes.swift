@@ -53,12 +53,11 @@ package struct SeriesRoutes: Sendable {
     }
 
     private func labelValues(_ request: APIRequest) async throws -> APIReply {
-        var name = request.pathValues.first ?? ""
-        if name.hasPrefix("U__") { name = unescapedLabelName(name) }
-        // Any text is a name, as in Prometheus 3; what is not UTF-8 was replaced when the path was read.
-        if name.isEmpty || name.unicodeScalars.contains("\u{fffd}") {
-            throw APIError(.badData, "invalid label name: \(quoteGo(name))")
-        }
+        let written = request.pathValues.first ?? ""
+        let name = written.hasPrefix("U__") ? unescapedLabelName(written) : written
+        let invalid = APIError(.badData, "invalid label name: \(quoteGo(name))")
+        // What is not UTF-8 was replaced when the path was read.
+        if name.isEmpty || name.unicodeScalars.contains("\u{fffd}") { throw invalid }
         let sets = try matcherSets(request)
         let (from, through) = try bounds(request)
         let limit = try request.limit()
@@ -70,6 +69,9 @@ package struct SeriesRoutes: Sendable {
             }
             return values.sorted { Array($0.utf8).lexicographicallyPrecedes(Array($1.utf8)) }
         }
+        // Any text may be a label's name, as in Prometheus 3. One that no series has and that was none before is a mistake
+        // most likely, and refused in the words of Prometheus 2.
+        if found.isEmpty, sets.isEmpty, written == name, !isLegacyLabelName(name) { throw invalid }
         return listing(found, limit)
     }
 

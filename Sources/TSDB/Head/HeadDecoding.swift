@@ -8,32 +8,34 @@ extension HeadCode {
             bytes, from: from, through: through, scratch: DecodeScratch(), timestamps: &timestamps, values: &values)
     }
 
-    /// The same with memory lent for it, from a mark on where there is one. Leaves in `scratch.marks` those it passed, the
+    /// The same with memory lent for it, from a mark on where there is one. `padding`: so many bytes behind the code may be
+    /// read, whatever they hold. Leaves in `scratch.marks` those it passed, the
     /// one where the bounds begin among them; returns how many bytes were read before that.
     @discardableResult
     static func decode(
-        _ bytes: UnsafeRawBufferPointer, start: HeadMark? = nil, from: Int64, through: Int64, scratch: DecodeScratch,
-        timestamps: inout [Int64], values: inout [Double]
+        _ bytes: UnsafeRawBufferPointer, padding: Int = 0, start: HeadMark? = nil, from: Int64, through: Int64,
+        scratch: DecodeScratch, timestamps: inout [Int64], values: inout [Double]
     ) -> Int {
         scratch.marks.removeAll(keepingCapacity: true)
-        let (count, before) = decode(bytes, start, from: from, through: through, scratch)
+        let (count, before) = decode(bytes, padding, start, from: from, through: through, scratch)
         timestamps.append(contentsOf: UnsafeBufferPointer(start: scratch.times, count: count))
         values.append(contentsOf: UnsafeBufferPointer(start: scratch.values, count: count))
         return before
     }
 
     /// No code is longer, in bytes.
-    private static let longest = 40
+    static let longest = 40
 
     /// Decodes into the scratch's columns; how many samples, and how many bytes lay before the first one's code.
     ///
     /// Codes far enough from the end are read without asking for each byte whether it is there: none is longer than
     /// `longest`. The last ones go through `Decoder`, which asks.
     private static func decode(
-        _ bytes: UnsafeRawBufferPointer, _ start: HeadMark?, from: Int64, through: Int64, _ scratch: DecodeScratch
+        _ bytes: UnsafeRawBufferPointer, _ padding: Int, _ start: HeadMark?, from: Int64, through: Int64,
+        _ scratch: DecodeScratch
     ) -> (count: Int, before: Int) {
         guard let base = bytes.baseAddress else { return (0, 0) }
-        let safeEnd = bytes.count - longest
+        let safeEnd = bytes.count - max(0, longest - padding)
         let skipped = start?.at ?? 0
         var reading = FastReading(base, start?.decoder ?? Decoder())
         // Where the first sample within the bounds begins, as far as it is known.
@@ -61,7 +63,7 @@ extension HeadCode {
             scratch.marks.insert(HeadMark(at: skipped + before, decoder: entry), at: place)
         }
         var (decoder, at, count) = (reading.state, reading.at, reading.count)
-        if !goesOn { return (count, before) }
+        if !goesOn || at >= bytes.count { return (count, before) }
         var reader = ByteReader(bytes)
         reader.at = at
         while !reader.atEnd {

@@ -32,6 +32,7 @@ struct HeadExcerpts: Sendable {
 
     var series: [Series] = []
     var codes: [Code] = []
+    /// With `HeadCode.longest` bytes of padding.
     var bytes: [UInt8] = []
     var extras: [Extra] = []
     /// Whether the series are in the order of their labels.
@@ -131,7 +132,8 @@ extension Head {
         }
         // An array of no capacity is one that all threads share, and would be written to.
         if total == 0 { return out }
-        out.bytes = [UInt8](unsafeUninitializedCapacity: total) { buffer, count in
+        // Behind the last code as many bytes as a decoder may read too far.
+        out.bytes = [UInt8](unsafeUninitializedCapacity: total + HeadCode.longest) { buffer, count in
             guard let base = buffer.baseAddress else { return }
             for index in sources.indices {
                 if index + 4 < sources.count {
@@ -141,7 +143,8 @@ extension Head {
                 let bytes = out.codes[index].bytes
                 (base + bytes.lowerBound).update(from: sources[index], count: bytes.count)
             }
-            count = total
+            (base + total).initialize(repeating: 0, count: HeadCode.longest)
+            count = total + HeadCode.longest
         }
         return out
     }
