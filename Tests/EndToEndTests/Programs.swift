@@ -1,5 +1,6 @@
 import Glibc
 import Platform
+import TestSupport
 
 /// A program that a test runs beside itself; killed with its children when it is let go.
 final class Program {
@@ -64,11 +65,7 @@ extension Program {
 }
 
 /// A directory of the test's own.
-func scratch() throws -> String {
-    var template = Array("/tmp/kops-e2e-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw TestProblem("cannot make a directory in /tmp") }
-    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-}
+func scratch() throws -> String { try scratchDirectory() }
 
 /// Ports that nobody listens on now.
 func freePorts(_ count: Int) throws -> [Int] { try (0..<count).map { _ in Int(try LoopbackPorts.free()) } }

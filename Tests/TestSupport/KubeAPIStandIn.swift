@@ -93,12 +93,23 @@ package func eventually(
     throw TestFailure("waited \(seconds) s in vain: \(what())")
 }
 
-/// A directory of the test's own.
+/// A directory of the test's own. It goes with the tests at the latest, whether or not the test removes it: a full disk would
+/// stop them all.
 package func scratchDirectory() throws -> String {
     var template = Array("/tmp/kops-test-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { throw TestFailure("cannot make a directory in /tmp") }
-    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let isFirst = scratchDirectories.withLock { made in
+        made.append(path)
+        return made.count == 1
+    }
+    if isFirst {
+        atexit { for path in scratchDirectories.withLock({ $0 }) { try? FileSystem.removeTree(path) } }
+    }
+    return path
 }
+
+private let scratchDirectories = Lock<[String]>([])
 
 /// The recordings of real servers beside this repository; nil where they are not there.
 package func recording(_ path: String) -> [UInt8]? {

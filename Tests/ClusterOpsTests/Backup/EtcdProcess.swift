@@ -81,11 +81,7 @@ func programInPath(_ name: String) -> String? {
 /// A port nobody listens on just now. Handed out once each by this process.
 func freePort() throws -> Int { Int(try LoopbackPorts.free()) }
 
-func temporaryDirectory() throws -> String {
-    var template = Array("/tmp/kops-test-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw FileError("make directory", "/tmp") }
-    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-}
+func temporaryDirectory() throws -> String { try scratchDirectory() }
 
 /// Starts a program that ends with the tests at the latest; output goes to `log`.
 func spawn(_ arguments: [String], log: String) throws -> pid_t {

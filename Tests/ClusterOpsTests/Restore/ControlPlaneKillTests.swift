@@ -109,6 +109,69 @@ struct ControlPlaneKillTests {
         #expect(try RestoreExecutor.readJournal(request.dataDirectory)?.state == .finished)
     }
 
+    /// The newest backup at the place is another node's: the whole node comes back with its own files from an hour before, and
+    /// etcd with what the other one saved.
+    @Test(.timeLimit(.minutes(10))) func aNodeComesBackWithItsOwnFilesAndAnothersNewerData() async throws {
+        let node = try StandInNode(days: 5)
+        try await node.proveAll()
+        let access = etcd(node)
+        let place = LocalDestination(name: "store", path: node.directory + "/backups")
+        func backup(_ kubernetes: String, hoursAgo: Int64) async throws -> BackupManifest {
+            var options = BackupOptions()
+            options.cluster = "test"
+            options.kubernetesDirectory = kubernetes
+            options.kubeletDirectory = node.layout.kubeletDirectory
+            options.include = [.pki, .kubeconfigs, .manifests]
+            return try await BackupService(
+                options: options, etcd: access, destinations: [place], registry: MetricRegistry(),
+                logger: quietLogger(),
+                clock: WallClock { WallClock.system.nowMilliseconds() - hoursAgo * 3_600_000 }, toolVersion: "test"
+            ).backupNow(onDemand: false).manifest
+        }
+        let own = try await backup(node.layout.kubernetesDirectory, hoursAgo: 3)
+        let http = HTTPClient(name: "fill")
+        defer { http.shutdown() }
+        let client = EtcdClient(endpoints: access.endpoints, tls: access.tls, http: http)
+        _ = try await client.transaction([.put(key: Array("/registry/newer".utf8), value: Array("yes".utf8))])
+        // The other node's own, at a path where this one's are not looked for.
+        let other = node.directory + "/other"
+        try FileSystem.makeDirectories(other + "/manifests")
+        try AtomicFile.write(Array("    - --name=cp2\n".utf8), to: other + "/manifests/etcd.yaml")
+        let newest = try await backup(other, hoursAgo: 0)
+        #expect(own.node == "cp1" && newest.node == "cp2")
+        let (before, wanted) = (try await keys(access), try files(node))
+        let flags = StaticPod.flags(node.layout.manifests + "/etcd.yaml")
+
+        try FileSystem.removeTree(node.layout.kubernetesDirectory)
+        try FileSystem.removeTree(other)
+        var request = RestoreOptions()
+        request.controlPlane = true
+        request.name = "cp1"
+        request.dataDirectory = try #require(flags["data-dir"])
+        request.kubernetesDirectory = node.layout.kubernetesDirectory
+        request.kubeletDirectory = node.layout.kubeletDirectory
+        request.etcd = access
+        let plan = try await RestorePlan.make(request, destinations: [place])
+        #expect(plan.manifest?.name == newest.name)
+        #expect(plan.describe().contains { $0.contains(own.name) && $0.contains("3 h before") }, "\(plan.describe())")
+        let killed = Lock(false)
+        var around = surroundings(node)
+        around.interrupt = { step, isDone in
+            let isFirst = killed.withLock { killed in
+                defer { killed = killed || step.action == .putBack && isDone }
+                return !killed
+            }
+            if isFirst, step.action == .putBack, isDone { throw Killed() }
+        }
+        await #expect(throws: Killed.self) { try await plan.execute(surroundings: around) }
+        let report = try await RestorePlan.resume(
+            dataDirectory: request.dataDirectory, destinations: [place], surroundings: around)
+        #expect(report.revision >= newest.revision + 1_000_000_000)
+        #expect(try await keys(access) == before)
+        #expect(try files(node) == wanted)
+        try await node.proveAll()
+    }
+
     /// One that crashes and is started again is not running just when it is looked for: it has stopped when the runtime has no
     /// pod of it any more, or where that cannot be asked when it was not seen for longer than kubelet's poll.
     @Test(.timeLimit(.minutes(10)), arguments: [true, false])
