@@ -1,4 +1,5 @@
 import KopsSidecar
+import Monitoring
 import Platform
 import Testing
 
@@ -71,13 +72,20 @@ import Testing
             "scrape_configs: [{job_name: a, metric_name_validation_scheme: legacy, metric_name_escaping_scheme: allow-utf-8}]",
             "validation scheme is not set to UTF8"
         ),
-        ("remote_write: [{url: ''}]", "remote_write[0].url is empty"),
+        ("runtime: {gogcc: 75}", "did you mean gogc?"), ("remote_write: [{url: ''}]", "remote_write[0].url is empty"),
         ("backup: {schedule: '@daily', destinations: [{name: '', path: /b}]}", "destinations[0].name is empty"),
         ("backup: {schedule: '@daily', destinations: [{name: a, path: ''}]}", "destinations[0].path is empty"),
         ("notifications: {routxe: {receiver: a}, receivers: [{name: a}]}", "did you mean route?"),
         (
             "notifications: {route: {receiver: a, routes: [{receiver: a, match_re: {x: }}]}, receivers: [{name: a}]}",
             "invalid regexp value for \"x\""
+        ),
+        (
+            "notifications: {route: {receiver: a}, receivers: [{name: a}], inhibit_rules: [{equal: ['']}]}",
+            "equal: a label name must not be empty"
+        ),
+        (
+            "notifications: {route: {receiver: ''}, receivers: [{name: a}]}", "the root route must name a receiver"
         ),
         (
             "notifications: {route: {receiver: a}, receivers: [{name: a}], templates: [loop.tmpl]}",
@@ -87,6 +95,40 @@ import Testing
     func mistakesAreNamed(text: String, expected: String) throws {
         let (_, findings) = try load(text, ["loop.tmpl": "{{ define \"x\" }}{{ template \"x\" . }}{{ end }}"])
         #expect(findings.contains { $0.contains(expected) }, "\(findings)")
+    }
+
+    @Test func aRouteWithAnEmptyReceiverTakesItsParents() throws {
+        let (config, findings) = try load(
+            "notifications: {route: {receiver: a, routes: [{receiver: '', matchers: [b=c]}]}, receivers: [{name: a}]}")
+        #expect(findings == [] && config?.notifications?.alertmanager.route.routes.first?.receiver == nil)
+    }
+
+    /// Each secret has a text of its own, which must be nowhere in what is served.
+    @Test func noSecretIsServed() throws {
+        let (config, findings) = try load(
+            """
+            scrape_configs:
+            - {job_name: a, basic_auth: {username: shown1, password: HIDDEN1}, params: {token: [shown2]}}
+            - {job_name: b, authorization: {credentials: HIDDEN2}, proxy_url: 'http://shown3:HIDDEN3@p:1'}
+            - {job_name: c, http_headers: {X-A: {secrets: [HIDDEN4], values: [shown4]}, X-Api-Key: {values: [HIDDEN5]}}}
+            - {job_name: d, oauth2: {client_id: shown5, client_secret: HIDDEN6, token_url: 'http://u:HIDDEN7@h/'}}
+            - {job_name: e, bearer_token: HIDDEN8, http_sd_configs: [{url: 'http://u:HIDDEN9@h/sd'}]}
+            remote_write: [{url: 'http://h/w', headers: {X-Token: HIDDEN10, X-Scope-OrgID: shown6}}]
+            notifications:
+              global: {telegram_bot_token: HIDDEN11, slack_api_url: 'http://HIDDEN12/', smtp_auth_password: HIDDEN13}
+              route: {receiver: shown7}
+              receivers:
+              - name: shown7
+                webhook_configs: [{url: 'http://HIDDEN14/', http_config: {basic_auth: {username: a, password: HIDDEN15}}}]
+                pushover_configs: [{user_key: HIDDEN16, token: HIDDEN17}]
+                telegram_configs: [{bot_token: HIDDEN18, chat_id: 1}, {bot_token_file: shown8, chat_id: 1}]
+            """)
+        #expect(findings == [])
+        let served = (config?.redacted ?? "") + (config?.notifications?.alertmanager.original ?? "")
+        #expect(!served.contains("HIDDEN"), "\(served)")
+        for number in 1...8 { #expect(served.contains("shown\(number)"), "shown\(number) in \(served)") }
+        // amtool reads the routes from it.
+        #expect(config?.notifications?.alertmanager.original.contains("receiver: shown7") == true)
     }
 
     @Test func aURLThatRelabellingMakesATargetOfIsTaken() throws {

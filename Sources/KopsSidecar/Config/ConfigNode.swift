@@ -62,6 +62,9 @@ package struct ConfigNode {
     package let path: String
     private let value: Node
 
+    /// The part of the document that it is, without secrets.
+    var redactedText: String { redactedYAML(value) }
+
     init(_ value: Node, file: String, path: String, near: (line: Int, column: Int) = (1, 1)) {
         self.value = value
         self.file = file

@@ -1,38 +1,51 @@
 import Yams
 
-/// Keys whose values are secrets anywhere in the files we read, Prometheus' and Alertmanager's included.
+/// Keys whose values are secrets anywhere in the files we read, Prometheus' and Alertmanager's included, beside those that
+/// `isSecretName` tells by their endings.
 private let secretKeys: Set<String> = [
-    "password", "credentials", "bearer_token", "client_secret", "secret_key", "access_key", "session_token", "token",
-    "api_key", "api_secret", "routing_key", "service_key", "user_key", "bot_token", "api_url", "webhook_url",
-    "auth_password", "auth_secret", "smtp_auth_password", "smtp_auth_secret", "slack_api_url", "opsgenie_api_key",
-    "victorops_api_key", "wechat_api_secret", "access_token", "ping_url", "certificate_authority_data",
-    "client-key-data", "client-certificate-data", "key",
+    "credentials", "secret_key", "access_key", "routing_key", "service_key", "user_key", "api_url", "webhook_url",
+    "slack_api_url", "mattermost_webhook_url", "ping_url", "token_id", "rocketchat_token_id",
+    "certificate_authority_data", "client-key-data", "client-certificate-data", "key",
 ]
+
+/// Keys of texts that are secrets one by one.
+private let secretLists: Set<String> = ["secrets"]
+
+/// Where a value stands, as far as that makes a secret of it.
+private enum Place {
+    case plain
+    case receivers
+    /// Names and values of HTTP headers.
+    case headers
+    case secret
+}
 
 /// A document's text in a normal form, every secret in it replaced by `<secret>`. For people and `/api/v1/status/config`.
 package func redactedYAML(_ bytes: [UInt8]) -> String {
-    let text = String(decoding: bytes, as: UTF8.self)
-    guard let node = try? Yams.compose(yaml: text, .basic),
-        let out = try? Yams.serialize(node: redacted(node, secret: false, depth: 0), width: 4096, allowUnicode: true)
-    else { return "" }
-    return out
+    guard let node = try? Yams.compose(yaml: String(decoding: bytes, as: UTF8.self), .basic) else { return "" }
+    return redactedYAML(node)
 }
 
-private func redacted(_ node: Node, secret: Bool, depth: Int) -> Node {
+/// The same of a part of a document.
+func redactedYAML(_ node: Node) -> String {
+    (try? Yams.serialize(node: redacted(node, .plain, depth: 0), width: 4096, allowUnicode: true)) ?? ""
+}
+
+private func redacted(_ node: Node, _ place: Place, depth: Int) -> Node {
     guard depth < 200 else { return Node("...") }
     switch node {
     case .scalar(let scalar):
-        if secret && !scalar.string.isEmpty { return Node("<secret>") }
-        return .scalar(Node.Scalar(scalar.string, Tag(.implicit), scalar.style))
+        if place == .secret && !scalar.string.isEmpty { return Node("<secret>") }
+        return .scalar(Node.Scalar(withoutPassword(scalar.string), Tag(.implicit), scalar.style))
     case .sequence(let sequence):
         return .sequence(
-            Node.Sequence(sequence.map { redacted($0, secret: secret, depth: depth + 1) }, Tag(.implicit), .block))
+            Node.Sequence(sequence.map { redacted($0, place, depth: depth + 1) }, Tag(.implicit), .block))
     case .mapping(let mapping):
         let pairs = mapping.map { key, value in
-            let name = key.scalar?.string ?? ""
-            let hides = (secretKeys.contains(name) && value.scalar != nil) || (name == "url" && isWebhookURL(value))
-            return (
-                redacted(key, secret: false, depth: depth + 1), redacted(value, secret: hides, depth: depth + 1)
+            (
+                redacted(key, .plain, depth: depth + 1),
+                redacted(
+                    value, placeOfValue(key.scalar?.string ?? "", value, in: place), depth: depth + 1)
             )
         }
         return .mapping(Node.Mapping(pairs, Tag(.implicit), .block))
@@ -40,8 +53,48 @@ private func redacted(_ node: Node, secret: Bool, depth: Int) -> Node {
     }
 }
 
+private func placeOfValue(_ key: String, _ value: Node, in place: Place) -> Place {
+    if place == .secret || secretLists.contains(key) { return .secret }
+    if place == .headers { return isSecretHeader(key) ? .secret : .headers }
+    if let text = value.scalar?.string {
+        if secretKeys.contains(key) || isSecretName(key) { return .secret }
+        if key == "url", place == .receivers || isWebhookURL(text) { return .secret }
+    }
+    switch key {
+    case "receivers": return .receivers
+    case "headers", "http_headers": return .headers
+    default: return place
+    }
+}
+
+/// Names of `*_file` keys end otherwise: they say where a secret is.
+private func isSecretName(_ key: String) -> Bool {
+    ["password", "token", "secret", "api_key"].contains { key == $0 || key.hasSuffix("_" + $0) }
+}
+
+private func isSecretHeader(_ name: String) -> Bool {
+    let name = name.lowercased()
+    return ["authorization", "cookie", "token", "secret", "password", "key"].contains { name.contains($0) }
+}
+
 /// Addresses of web hooks carry their secret in the path or in user information.
-private func isWebhookURL(_ node: Node) -> Bool {
-    guard let text = node.scalar?.string else { return false }
-    return text.contains("@") || text.contains("hooks.") || text.contains("/webhook") || text.contains("token=")
+private func isWebhookURL(_ text: String) -> Bool {
+    text.contains("@") || text.contains("hooks.") || text.contains("/webhook") || text.contains("token=")
+}
+
+/// `https://user:password@host` without the password.
+private func withoutPassword(_ text: String) -> String {
+    guard let scheme = text.range(ofSeparator: "://") else { return text }
+    let authority = text[scheme.upperBound...].prefix { !"/?# ".contains($0) }
+    guard let at = authority.lastIndex(of: "@"), let colon = authority[..<at].firstIndex(of: ":") else { return text }
+    return text[...colon] + "<secret>" + text[at...]
+}
+
+extension String {
+    fileprivate func range(ofSeparator separator: String) -> Range<String.Index>? {
+        for start in indices where self[start...].hasPrefix(separator) {
+            return start..<index(start, offsetBy: separator.count)
+        }
+        return nil
+    }
 }

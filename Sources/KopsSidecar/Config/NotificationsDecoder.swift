@@ -87,7 +87,7 @@ private let otherNotificationKeys = [
 ]
 
 private func checkReferences(_ route: ConfigSection, receivers: Set<String>, intervals: Set<String>) {
-    if let name = route.string("receiver"), !receivers.contains(name), let at = route.node("receiver") {
+    if let name = route.string("receiver"), !name.isEmpty, !receivers.contains(name), let at = route.node("receiver") {
         route.issues.add(at, "undefined receiver \"\(name)\" used in route" + didYouMean(name, receivers.sorted()))
     }
     for key in ["mute_time_intervals", "active_time_intervals"] {
@@ -125,7 +125,7 @@ private func checkTexts(_ section: ConfigSection, _ config: AlertmanagerConfig, 
 private func decodeRoute(_ section: ConfigSection, isRoot: Bool) -> RouteConfig {
     let issues = section.issues
     var route = RouteConfig()
-    route.receiver = section.string("receiver")
+    route.receiver = section.string("receiver").flatMap { $0.isEmpty ? nil : $0 }
     if let names = section.strings("group_by") {
         route.groupByAll = names.contains("...")
         if route.groupByAll, names.count > 1, let at = section.node("group_by") {
@@ -210,6 +210,9 @@ private func decodeInhibitRule(_ section: ConfigSection) -> InhibitRule {
         decodeMatchers(section, "target_matchers") + decodeOldMatchers(section, "target_match", .equal)
         + decodeOldMatchers(section, "target_match_re", .regex)
     rule.equal = section.strings("equal") ?? []
+    if rule.equal.contains(""), let at = section.node("equal") {
+        section.issues.add(at, "equal: a label name must not be empty")
+    }
     section.finish()
     return rule
 }

@@ -139,7 +139,10 @@ extension SidecarConfig {
         checkShippedEvents(root, cluster, audit)
         for (key, why) in Self.unsupported { root.refuse(key, why) }
         // How Prometheus itself runs: nothing of this program's depends on it.
-        _ = root.section("runtime").map { $0.int("gogc") }
+        if let runtime = root.section("runtime") {
+            _ = runtime.int("gogc")
+            runtime.finish()
+        }
         root.finish()
     }
 
@@ -193,6 +196,7 @@ extension SidecarConfig {
                 issues.add(at, "at most one of notifications and notifications_file may be given")
             }
             notifications = decodeNotifications(inline)
+            notifications?.alertmanager.original = inline.node.redactedText
             return
         }
         guard let name = root.string("notifications_file") else { return }
