@@ -123,7 +123,8 @@ struct RestoreExecutor {
                 } else {
                     try? writeJournal()
                 }
-                await leaveOthers()
+                // There this node's part is done, and the others have ended.
+                if step.action != .judgeOthers { await leaveOthers() }
                 throw error
             }
             try surroundings.interrupt?(step, true)

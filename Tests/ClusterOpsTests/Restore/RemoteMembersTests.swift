@@ -95,6 +95,7 @@ import Testing
         #expect(error?.message.contains("by hand on cp2: kops-sidecar restore \(backup.manifest.name)") == true)
         #expect(DataDirectory.survey(etcd.dataDirectory).revision == backup.manifest.revision + 1_000_000_000)
         #expect(told.withLock { $0 }.contains("cp2: 1. make it"))
+        #expect(!told.withLock { $0 }.contains { $0.hasPrefix("a step failed here") })
         let broken = told.withLock { $0 }.filter { $0.hasPrefix("cp2: the connection broke; what runs there goes on") }
         #expect(broken.count == 2)
         // The key goes in on standard input and stands in no command.
