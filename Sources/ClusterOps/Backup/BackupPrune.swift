@@ -39,7 +39,8 @@ extension BackupService {
         let items = entries.filter { $0.manifest != nil || now - $0.name.time > 86_400_000 }.map { entry in
             Retention.Item(
                 name: entry.name, bytes: entry.bytes, onDemand: entry.manifest?.onDemand ?? false,
-                parent: entry.manifest?.parent, good: entry.isGood, clusterID: entry.manifest?.clusterID)
+                parent: entry.manifest?.parent, good: entry.isGood, clusterID: entry.manifest?.clusterID,
+                node: entry.manifest?.node)
         }
         let remove = Retention.prune(items, rules, now: now).filter { $0 != keeping }
         if dryRun { return remove }

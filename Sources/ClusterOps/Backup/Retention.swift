@@ -12,10 +12,12 @@ package enum Retention {
         package var good: Bool
         /// etcd's identifier of the cluster; nil where no manifest says.
         package var clusterID: String?
+        /// Whose files it has; nil where no manifest says.
+        package var node: String?
 
         package init(
             name: BackupName, bytes: Int64, onDemand: Bool = false, parent: String? = nil, good: Bool = true,
-            clusterID: String? = nil
+            clusterID: String? = nil, node: String? = nil
         ) {
             self.name = name
             self.bytes = bytes
@@ -23,11 +25,15 @@ package enum Retention {
             self.parent = parent
             self.good = good
             self.clusterID = clusterID
+            self.node = node
         }
     }
 
     /// How long the last backup of a cluster stays that another one's seem to go on from.
     private static let memory: Int64 = 7 * 86_400_000
+
+    /// How long a node's newest backup stays at the least: no other node's backup has its files, and its sidecar may be dead.
+    private static let nodeMemory: Int64 = 90 * 86_400_000
 
     /// Names to remove, oldest first. `now` in milliseconds since 1970 UTC. Periods are UTC's hours, days, ISO weeks and
     /// months; of each the newest good backup is kept. Never removed: the newest good one and what it builds on. Clusters
@@ -104,6 +110,11 @@ package enum Retention {
             for item in good {
                 guard let id = item.clusterID, seen.insert(id).inserted else { continue }
                 if now - item.name.time < memory { keep.insert("\(item.name)") }
+            }
+            var nodes: Set<String> = []
+            for item in good {
+                guard let node = item.node, nodes.insert(node).inserted else { continue }
+                if now - item.name.time < nodeMemory { keep.insert("\(item.name)") }
             }
             for item in sorted where !item.good && item.name > newest.name { keep.insert("\(item.name)") }
         } else {

@@ -213,6 +213,30 @@ private final class BusyStore: Destination {
         #expect(hours(recent + new + [item(0, "a")]) == [90, 60, 3])
     }
 
+    /// A node whose sidecar has died keeps its last backup for three months, which alone has its files: the others go on.
+    @Test func aNodesNewestBackupOutlivesTheOthersGoingOn() {
+        func item(_ days: Int64, _ node: String?, parent: Int64? = nil) -> Retention.Item {
+            func name(_ days: Int64) -> BackupName {
+                BackupName(cluster: "c", time: now - days * 86_400_000, revision: 10_000 - days)
+            }
+            return Retention.Item(
+                name: name(days), bytes: 1, parent: parent.map { "\(name($0))" }, clusterID: "a", node: node)
+        }
+        func removed(_ items: [Retention.Item]) -> [Int64] {
+            var rules = RetentionOptions()
+            rules.keepLast = 2
+            rules.maxAge = 20 * 86_400_000
+            return Retention.prune(items, rules, now: now).compactMap { BackupName($0) }.map {
+                (now - $0.time) / 86_400_000
+            }
+        }
+        // With what it builds on; of its other ones, and of backups that do not say whose they are, none.
+        let living = [5, 4, 3, 2, 1].map { item($0, $0 % 2 == 0 ? "cp1" : "cp3") }
+        let dead = [item(60, "cp2"), item(50, "cp2"), item(40, "cp2", parent: 50), item(30, nil)]
+        #expect(removed(dead + living) == [60, 30, 5, 4, 3])
+        #expect(removed([item(95, "cp2")] + living) == [95, 5, 4, 3])
+    }
+
     @Test func whatHasNoManifestIsNobodys() {
         let items = [item(9, "a"), item(5, "b"), item(4, "a"), item(3, "b")]
         var lost = item(2, nil)
