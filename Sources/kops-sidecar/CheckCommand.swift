@@ -43,7 +43,7 @@ struct CheckConfigCommand: AsyncParsableCommand {
 struct CheckRulesCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "rules", abstract: "Validate rule files.",
-        discussion: "Exit status 1 where one is not usable, or has a rule twice.")
+        discussion: "Exit status 1 where one is not usable. A rule that a file has twice is a warning.")
 
     @Argument(help: ArgumentHelp("The rule files.", valueName: "file"))
     var files: [String]
@@ -54,9 +54,8 @@ struct CheckRulesCommand: AsyncParsableCommand {
             let issues = ConfigIssues()
             let groups = decodeRuleFile(file, defaultInterval: 60_000, issues: issues)
             findings += issues.all.map(\.description)
-            for (group, rule) in duplicateRules(groups) {
-                findings.append("\(file): group \"\(group)\" has rule \"\(rule)\" twice with the same labels")
-            }
+            // As for promtool, a warning: alerts of one name with other expressions are not always a mistake.
+            for duplicate in duplicateRules(groups) { printError("\(file): warning: \(duplicate)") }
             if issues.all.isEmpty {
                 print("\(file): \(groups.reduce(0) { $0 + $1.rules.count }) rules found")
             }

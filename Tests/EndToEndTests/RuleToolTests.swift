@@ -55,6 +55,27 @@ import Testing
         }
     }
 
+    @Test func aRuleThatIsThereTwiceIsFoundInOtherGroupsToo() async throws {
+        let directory = try scratch()
+        defer { try? FileSystem.removeTree(directory) }
+        let text = """
+            groups:
+            - {name: a, rules: [{record: x, expr: up, labels: {l: '1'}}, {record: x, expr: up, labels: {l: '2'}}]}
+            - {name: b, rules: [{record: x, expr: up, labels: {l: '1'}}]}
+            - {name: c, labels: {l: '2'}, rules: [{record: x, expr: up}, {record: y, expr: up}, {record: y, expr: up}]}
+            """
+        try AtomicFile.write(Array(text.utf8), to: directory + "/twice.yaml")
+        let answer = try await shell("\(binary) check rules \(directory)/twice.yaml")
+        #expect(answer.status == 0)
+        for part in [
+            "group \"b\" has rule \"x\" with the same labels as group \"a\"",
+            "group \"c\" has rule \"x\" with the same labels as group \"a\"",
+            "group \"c\" has rule \"y\" twice with the same labels",
+        ] {
+            #expect(answer.output.contains(part), "\(part) in \(answer.output)")
+        }
+    }
+
     @Test func ruleTestsGetPromtoolsVerdict() async throws {
         let cases = FileSystem.glob(Self.folder + "/rule-cases/*.yaml")
             .filter { FileSystem.name(of: $0).hasPrefix("good-") || FileSystem.name(of: $0).hasPrefix("bad-") }

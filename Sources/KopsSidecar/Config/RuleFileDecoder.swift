@@ -120,19 +120,36 @@ private func decodeRuleLabels(_ section: ConfigSection, _ key: String) -> Labels
     return Labels(pairs)
 }
 
-/// Rules that are there more than once: same name, kind and labels in one group.
-package func duplicateRules(_ groups: [RuleGroupDefinition]) -> [(group: String, rule: String)] {
-    var found: [(String, String)] = []
+/// Rules that are there more than once: same name and labels.
+package func duplicateRules(_ groups: [RuleGroupDefinition]) -> [DuplicateRule] {
+    struct Identity: Hashable {
+        let name: String
+        let labels: Labels
+    }
+    var first: [Identity: String] = [:]
+    var found: [DuplicateRule] = []
     for group in groups {
-        var seen: [RuleDefinition] = []
         for rule in group.rules {
-            if seen.contains(where: {
-                $0.name == rule.name && $0.isAlert == rule.isAlert && $0.labels == rule.labels
-            }) {
-                found.append((group.name, rule.name))
+            let identity = Identity(name: rule.name, labels: rule.labels)
+            if let earlier = first[identity] {
+                found.append(DuplicateRule(name: rule.name, group: group.name, earlierGroup: earlier))
+            } else {
+                first[identity] = group.name
             }
-            seen.append(rule)
         }
     }
     return found
+}
+
+/// A rule that a file has again: both would write the same series.
+package struct DuplicateRule: Sendable, CustomStringConvertible {
+    let name: String
+    let group: String
+    let earlierGroup: String
+
+    package var description: String {
+        group == earlierGroup
+            ? "group \"\(group)\" has rule \"\(name)\" twice with the same labels"
+            : "group \"\(group)\" has rule \"\(name)\" with the same labels as group \"\(earlierGroup)\""
+    }
 }
