@@ -55,7 +55,12 @@ import Testing
         #expect(issues.all.isEmpty)
     }
 
-    @Test(arguments: ["a: [", "a: b: c", "a: 1\na: 2", "\t- x", "\u{0}", "'"])
+    @Test(arguments: ["a: 1\n---\n", "---\na: 1\n---", "a: 1\n---\n\n# end\n", "---\na: 1\n"])
+    func aMarkOfAnotherDocumentWithNothingBehindItIsNone(_ text: String) throws {
+        #expect(try section(text).0.int("a") == 1)
+    }
+
+    @Test(arguments: ["a: 1\n---\nb: 2\n", "a: [", "a: b: c", "a: 1\na: 2", "\t- x", "\u{0}", "'"])
     func refusesWhatIsNotYAML(_ text: String) {
         #expect(throws: ConfigIssue.self) { try ConfigNode.parse(Array(text.utf8), file: "a.yml") }
     }

@@ -91,12 +91,24 @@ package struct ConfigNode {
         }
         try refuseDeepNesting(bytes, file: file)
         do {
-            guard let node = try Yams.compose(yaml: text, .basic) else { return nil }
+            guard let node = try Yams.compose(yaml: withoutEmptyDocument(text), .basic) else { return nil }
             let root = ConfigNode(node, file: file, path: "")
             return root.isNull ? nil : root
         } catch {
             throw issue(of: error, file: file)
         }
+    }
+
+    /// Tools that join documents leave a mark of a next one at the end, with nothing behind it.
+    private static func withoutEmptyDocument(_ text: String) -> String {
+        guard text.utf8.contains(UInt8(ascii: "-")) else { return text }
+        let lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+        func isEmpty(_ line: Substring) -> Bool { line.hasPrefix("#") || line.allSatisfy(\.isWhitespace) }
+        guard let last = lines.lastIndex(where: { !isEmpty($0) }),
+            lines[last].hasPrefix("---"), lines[last].dropFirst(3).allSatisfy(\.isWhitespace),
+            lines[..<last].contains(where: { !isEmpty($0) && !$0.hasPrefix("---") })
+        else { return text }
+        return lines[..<last].joined(separator: "\n") + "\n"
     }
 
     /// The composer recurses; a file that nests beyond any use must not overflow its stack.
@@ -125,8 +137,11 @@ package struct ConfigNode {
         switch error as? YamlError {
         case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
             .composer(_, let problem, let mark, _):
+            let isSecond = problem.contains("another document")
             return ConfigIssue(
-                file: file, line: mark.line, column: mark.column, message: "is not valid YAML here: \(problem)")
+                file: file, line: mark.line, column: mark.column,
+                message: isSecond
+                    ? "another document begins here: a file has one" : "is not valid YAML here: \(problem)")
         case .duplicatedKeysInMapping(let duplicates, let context):
             return ConfigIssue(
                 file: file, line: context.mark.line, column: context.mark.column,
