@@ -273,7 +273,10 @@ package final class JobRunner: Sendable {
                 log.info("job done", metadata: ["job": "\(job.name)", "result": "\(message)"])
                 return run
             }
-            log.error("job failed", metadata: ["job": "\(job.name)", "error": "\(message)"])
+            // Told to end, as when the service goes down, is no failure to be woken by.
+            let (level, what): (Logger.Level, Logger.Message) =
+                Task.isCancelled ? (.notice, "job broken off") : (.error, "job failed")
+            log.log(level: level, what, metadata: ["job": "\(job.name)", "error": "\(message)"])
             if isOver { return run }
             try? await Task.sleep(for: .milliseconds(job.retryDelay << Int64(min(attempt, 6))))
             attempt += 1
