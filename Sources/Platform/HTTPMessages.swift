@@ -44,6 +44,8 @@ package struct HTTPRequest: Sendable {
     package var proxy: String?
     package var noProxy: String?
     package var version = HTTPVersion.auto
+    /// Its path is a secret, as those of web hooks are: messages name the server alone.
+    package var hidesPath = false
     /// At most ten redirections, to http and https only.
     package var followRedirects = true
     /// Offers gzip and inflates it.
@@ -133,8 +135,15 @@ package struct MailRequest: Sendable {
     }
 }
 
-/// The URL with its password and query values replaced by `xxxxx`, for messages.
-package func redactURL(_ url: String) -> String {
+/// The URL with its password and query values replaced by `xxxxx`, for messages; `hidesPath` leaves the server only.
+package func redactURL(_ url: String, hidesPath: Bool = false) -> String {
+    if hidesPath {
+        let scheme = url.prefix { $0 != ":" }
+        let rest = url.dropFirst(scheme.count)
+        guard rest.hasPrefix("://") else { return "<secret>" }
+        let authority = rest.dropFirst(3).prefix { $0 != "/" && $0 != "?" && $0 != "#" }
+        return "\(scheme)://\(authority.split(separator: "@").last ?? "")/<secret>"
+    }
     var text = Substring(url)
     var out = ""
     if let scheme = text.range(of: "://") {

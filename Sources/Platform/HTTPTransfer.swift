@@ -374,7 +374,7 @@ final class Transfer: @unchecked Sendable {
             return .failure(error)
         }
         let detail = errorBuffer[0] == 0 ? String(cString: curl_easy_strerror(code)) : String(cString: errorBuffer)
-        let message = "\(redactURL(mail?.url ?? request.url)): \(detail)"
+        let message = "\(redactURL(mail?.url ?? request.url, hidesPath: mail == nil && request.hidesPath)): \(detail)"
         return .failure(
             HTTPError(Transfer.kind(of: code), message, curlCode: Int32(code.rawValue), partial: partial))
     }

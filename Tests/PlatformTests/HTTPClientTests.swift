@@ -139,5 +139,7 @@ private final class OneAnswer: Sendable {
     @Test func secretsAreRedacted() {
         #expect(redactURL("https://u:p@h/x?token=s&y") == "https://u:xxxxx@h/x?token=xxxxx&y")
         #expect(redactURL("http://h:1/") == "http://h:1/")
+        #expect(redactURL("https://u:p@h:1/x/y?z", hidesPath: true) == "https://h:1/<secret>")
+        #expect(redactURL("no URL", hidesPath: true) == "<secret>")
     }
 }

@@ -67,6 +67,7 @@ struct Heartbeats: Sendable {
         do {
             var request = HTTPRequest(heartbeat.method, try readSecret(url))
             request.headers = [("User-Agent", "kops-sidecar")]
+            request.hidesPath = true
             request.timeout = .milliseconds(max(1000, min(30_000, heartbeat.interval)))
             request.maxBodyBytes = 1 << 20
             request = try await HTTPAuthorizer(heartbeat.http, client: client, clock: clock).prepare(request)

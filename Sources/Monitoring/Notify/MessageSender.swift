@@ -30,6 +30,7 @@ struct MessageSender: Sendable {
             do {
                 var tokenRequest = tokenRequest
                 tokenRequest.timeout = bounded(tokenRequest.timeout)
+                tokenRequest.hidesPath = true
                 let answer = try await client.send(tokenRequest)
                 guard let token = jsonText("access_token", in: answer.bodyText) else {
                     return .failed(
@@ -52,6 +53,7 @@ struct MessageSender: Sendable {
     ) async -> (DeliveryOutcome, [UInt8]) {
         var request = request
         request.timeout = bounded(request.timeout)
+        request.hidesPath = true
         if config.oauth2 != nil {
             do {
                 var bare = HTTPClientConfig()
