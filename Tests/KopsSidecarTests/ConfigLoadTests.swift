@@ -35,6 +35,8 @@ import Testing
         ("action: lowercase, source_labels: [a], target_label: b, replacement: x", "'replacement' can not be set"),
         ("action: uppercase, source_labels: [a], target_label: b, replacement: x", "'replacement' can not be set"),
         ("action: replace, target_label: b, replacemenxt: x", "did you mean replacement?"),
+        ("action: , target_label: b", "relabel action cannot be empty"),
+        ("source_labels: [a, ''], target_label: b", "\"\" is not a valid label name"),
     ])
     func relabellingWithFieldsThatDoNothingIsRefused(step: String, expected: String) throws {
         let (_, findings) = try load(relabel(step))
@@ -71,6 +73,12 @@ import Testing
         (
             "scrape_configs: [{job_name: a, metric_name_validation_scheme: legacy, metric_name_escaping_scheme: allow-utf-8}]",
             "validation scheme is not set to UTF8"
+        ),
+        ("scrape_configs: [{job_name: a, scrape_protocols: []}]", "scrape_protocols cannot be empty"),
+        ("scrape_configs: [{job_name: a, http_sd_configs: [{url: a}]}]", "url must begin with http:// or https://"),
+        (
+            "scrape_configs: [{job_name: a, tls_config: {cert_file: '', key_file: k}}]",
+            "a certificate and its key come together"
         ),
         ("runtime: {gogcc: 75}", "did you mean gogc?"), ("remote_write: [{url: ''}]", "remote_write[0].url is empty"),
         ("backup: {schedule: '@daily', destinations: [{name: '', path: /b}]}", "destinations[0].name is empty"),

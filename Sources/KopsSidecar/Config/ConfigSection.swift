@@ -154,6 +154,12 @@ package final class ConfigSection {
         return bytes
     }
 
+    /// Reports a text that is no address of the web; an empty one is left to `required`.
+    package func checkWebURL(_ key: String, _ url: String) {
+        guard !url.isEmpty, !url.hasPrefix("http://"), !url.hasPrefix("https://"), let at = node(key) else { return }
+        issues.add(at, "\(at.path) must begin with http:// or https://")
+    }
+
     package func choice(_ key: String, _ allowed: [String]) -> String? {
         guard let text = string(key), let node = node(key) else { return nil }
         guard allowed.contains(text) else {

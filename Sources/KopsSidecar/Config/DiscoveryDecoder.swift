@@ -26,6 +26,7 @@ func decodeDiscoveries(_ section: ConfigSection) -> [DiscoveryConfig] {
     }
     for entry in section.sections("http_sd_configs") {
         let url = entry.required("url", entry.string("url")) ?? ""
+        entry.checkWebURL("url", url)
         let interval = entry.duration("refresh_interval") ?? 60_000
         out.append(.http(url: url, refreshInterval: max(1000, interval), client: decodeHTTPClientConfig(entry)))
         entry.finish()

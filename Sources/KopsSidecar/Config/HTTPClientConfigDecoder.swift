@@ -104,12 +104,16 @@ private func decodeOAuth2(_ section: ConfigSection) -> HTTPClientConfig.OAuth2 {
 func decodeTLSConfig(_ section: ConfigSection) -> TLSSettings {
     var settings = TLSSettings()
     let file = section.node.file
+    /// An empty one is none.
+    func path(_ key: String) -> String? {
+        section.string(key).flatMap { $0.isEmpty ? nil : resolvePath($0, relativeTo: file) }
+    }
     settings.caPEM = section.string("ca")
     settings.certPEM = section.string("cert")
     settings.keyPEM = section.string("key")
-    settings.caFile = section.string("ca_file").map { resolvePath($0, relativeTo: file) }
-    settings.certFile = section.string("cert_file").map { resolvePath($0, relativeTo: file) }
-    settings.keyFile = section.string("key_file").map { resolvePath($0, relativeTo: file) }
+    settings.caFile = path("ca_file")
+    settings.certFile = path("cert_file")
+    settings.keyFile = path("key_file")
     for key in ["ca", "cert", "key"] { refuseBoth(section, key, key + "_file") }
     let hasCert = settings.certPEM != nil || settings.certFile != nil
     let hasKey = settings.keyPEM != nil || settings.keyFile != nil

@@ -21,7 +21,13 @@ func decodeRelabelConfigs(_ sections: [ConfigSection]) -> [RelabelConfig] {
                     node, "\(node.path) must be one of \(actions.joined(separator: ", ")), not \"\(name)\"")
             }
         }
+        if section.isNull("action") {
+            section.issues.add(section.node, "\(section.node.path): relabel action cannot be empty")
+        }
         step.sourceLabels = section.strings("source_labels") ?? []
+        if step.sourceLabels.contains(""), let node = section.node("source_labels") {
+            section.issues.add(node, "\(node.path): \"\" is not a valid label name")
+        }
         step.separator = section.string("separator") ?? (section.isNull("separator") ? "" : ";")
         step.targetLabel = section.string("target_label") ?? ""
         step.replacement = section.string("replacement") ?? (section.isNull("replacement") ? "" : step.replacement)

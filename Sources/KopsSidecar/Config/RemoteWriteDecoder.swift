@@ -17,9 +17,7 @@ func decodeRemoteWrite(_ sections: [ConfigSection], warnings: inout [String]) ->
 
 private func decodeRemoteWrite(_ section: ConfigSection, _ warnings: inout [String]) -> RemoteWriteConfig? {
     let url = section.required("url", section.string("url")) ?? ""
-    if !url.isEmpty, !url.hasPrefix("http://"), !url.hasPrefix("https://"), let at = section.node("url") {
-        section.issues.add(at, "\(at.path) must begin with http:// or https://")
-    }
+    section.checkWebURL("url", url)
     var config = RemoteWriteConfig(url: url, name: section.string("name"))
     config.timeout = section.duration("remote_timeout") ?? config.timeout
     config.headers = decodeRemoteHeaders(section)

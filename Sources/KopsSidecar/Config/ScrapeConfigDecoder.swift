@@ -49,6 +49,7 @@ private func decodeProtocols(_ section: ConfigSection) -> [String]? {
     guard let names = section.strings("scrape_protocols"), let node = section.node("scrape_protocols") else {
         return nil
     }
+    if names.isEmpty { section.issues.add(node, "\(node.path) cannot be empty") }
     for name in names where !knownProtocols.contains(name) {
         section.issues.add(
             node, "\(node.path): \"\(name)\" is not one of \(knownProtocols.joined(separator: ", "))")

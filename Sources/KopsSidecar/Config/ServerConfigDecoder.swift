@@ -83,11 +83,8 @@ func decodeStorageConfig(_ section: ConfigSection?, _ issues: ConfigIssues) -> S
         config.queryURL = remote.string("query_url") ?? ""
         config.writeURL = remote.string("write_url") ?? ""
         config.remoteClient = decodeHTTPClientConfig(remote)
-        for (key, url) in [("query_url", config.queryURL), ("write_url", config.writeURL)] where !url.isEmpty {
-            if !url.hasPrefix("http://"), !url.hasPrefix("https://"), let at = remote.node(key) {
-                issues.add(at, "\(at.path) must begin with http:// or https://")
-            }
-        }
+        remote.checkWebURL("query_url", config.queryURL)
+        remote.checkWebURL("write_url", config.writeURL)
         remote.finish()
     }
     if config.engine == .remote, config.queryURL.isEmpty || config.writeURL.isEmpty {
