@@ -84,17 +84,8 @@ private func isWebhookURL(_ text: String) -> Bool {
 
 /// `https://user:password@host` without the password.
 private func withoutPassword(_ text: String) -> String {
-    guard let scheme = text.range(ofSeparator: "://") else { return text }
+    guard let scheme = text.firstRange(of: "://") else { return text }
     let authority = text[scheme.upperBound...].prefix { !"/?# ".contains($0) }
     guard let at = authority.lastIndex(of: "@"), let colon = authority[..<at].firstIndex(of: ":") else { return text }
     return text[...colon] + "<secret>" + text[at...]
-}
-
-extension String {
-    fileprivate func range(ofSeparator separator: String) -> Range<String.Index>? {
-        for start in indices where self[start...].hasPrefix(separator) {
-            return start..<index(start, offsetBy: separator.count)
-        }
-        return nil
-    }
 }

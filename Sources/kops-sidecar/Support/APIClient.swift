@@ -118,11 +118,8 @@ struct ServerConnection: Sendable {
 
 /// A transfer's error without the URL that it begins with: which server it was is said already.
 private func withoutURL(_ message: String) -> String {
-    guard message.hasPrefix("http"), let end = message.utf8.indices.first(where: { message[$0...].hasPrefix(": ") })
-    else {
-        return message
-    }
-    return String(message[end...].dropFirst(2))
+    guard message.hasPrefix("http"), let end = message.firstRange(of: ": ") else { return message }
+    return String(message[end.upperBound...])
 }
 
 /// What the server says was wrong: Prometheus' or Alertmanager's error text, else the body's beginning.
