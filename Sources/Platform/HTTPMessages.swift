@@ -146,7 +146,7 @@ package func redactURL(_ url: String, hidesPath: Bool = false) -> String {
     }
     var text = Substring(url)
     var out = ""
-    if let scheme = text.range(of: "://") {
+    if let scheme = text.firstRange(of: "://") {
         out = String(text[..<scheme.upperBound])
         text = text[scheme.upperBound...]
         let end = text.firstIndex { $0 == "/" || $0 == "?" } ?? text.endIndex
@@ -163,16 +163,4 @@ package func redactURL(_ url: String, hidesPath: Bool = false) -> String {
         return out + text[..<query] + "?" + pairs.joined(separator: "&")
     }
     return out + text
-}
-
-extension Substring {
-    /// The first place of `text`; the standard library has this only with Foundation.
-    fileprivate func range(of text: String) -> Range<Index>? {
-        var start = startIndex
-        while start < endIndex {
-            if self[start...].hasPrefix(text) { return start..<index(start, offsetBy: text.count) }
-            start = index(after: start)
-        }
-        return nil
-    }
 }
