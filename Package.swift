@@ -33,7 +33,7 @@ let package = Package(
     targets: [
         // C libraries of the system, with shims for what Swift cannot call: variadics, macros and C++.
         .target(name: "CCurl", linkerSettings: [.linkedLibrary("curl")]),
-        .target(name: "CRE2", linkerSettings: [.linkedLibrary("re2")]),
+        .target(name: "CRE2", linkerSettings: [.linkedLibrary(":libre2.a")]),
         .target(name: "COpenSSL", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .target(name: "CPlatform", linkerSettings: [.linkedLibrary("crypt")]),
         .systemLibrary(name: "CDeflate", providers: [.apt(["libdeflate-dev"])]),
@@ -61,7 +61,7 @@ let package = Package(
                 "MetricModel", "PromQL", "Platform", "Kubernetes", "CSnappy", logging, lifecycle,
                 .product(name: "Subprocess", package: "swift-subprocess"),
             ] + grdb,
-            swiftSettings: strict),
+            swiftSettings: strict, linkerSettings: [.linkedLibrary(":libsnappy.a")]),
         .target(
             name: "ClusterOps",
             dependencies: [
@@ -87,7 +87,12 @@ let package = Package(
                 "KopsSidecar", "MetricModel", "Platform", "PromQL", "TSDB", "Monitoring", "ClusterOps", "Etcd", logging,
                 lifecycle,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ], swiftSettings: strict),
+            ], swiftSettings: strict,
+            // What is shipped holds Swift's runtime: a node on which it restores has none.
+            linkerSettings: [.unsafeFlags(["-static-stdlib"], .when(configuration: .release))]
+                + ["CoreFoundation", "_FoundationICU", "_FoundationCShims", "_FoundationCollections"].map {
+                    .linkedLibrary($0, .when(configuration: .release))
+                }),
 
         // What tests of several modules use; test code only.
         .target(

@@ -11,6 +11,8 @@ package enum QueryStop: Error, Equatable, Sendable {
     case cancelled
     case timedOut
     case tooManySamples(limit: Int)
+    /// It would have had to wait for a disk or another server, and was not to.
+    case wouldWait
 }
 
 /// One query's limits, shared by everything that works for it. Thread-safe.
@@ -21,6 +23,8 @@ package final class QueryControl: @unchecked Sendable {
     package let maxSamples: Int
     /// Nil: one thread.
     package let parallel: Parallel?
+    /// False on a thread that others wait for: what is not in memory is not read then.
+    package let mayWait: Bool
     /// Of the clock that `coarseNanoseconds` reads.
     private let deadline: Int64?
     private let cancelled = Atomic<Bool>(false)
@@ -30,8 +34,11 @@ package final class QueryControl: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
 
     /// `timeout` counts from now; nil means none.
-    package init(maxSamples: Int = 50_000_000, timeout: Duration? = nil, parallel: Parallel? = nil) {
+    package init(
+        maxSamples: Int = 50_000_000, timeout: Duration? = nil, parallel: Parallel? = nil, mayWait: Bool = true
+    ) {
         self.maxSamples = maxSamples
+        self.mayWait = mayWait
         self.parallel = parallel
         deadline = timeout.map { timeout in
             let (seconds, attoseconds) = timeout.components
@@ -51,6 +58,11 @@ package final class QueryControl: @unchecked Sendable {
     package func check() throws(QueryStop) {
         if cancelled.load(ordering: .relaxed) { throw .cancelled }
         if let deadline, Self.coarseNanoseconds > deadline { throw .timedOut }
+    }
+
+    /// Called by a source before it reads what may not be in memory.
+    package func checkMayWait() throws(QueryStop) {
+        if !mayWait { throw .wouldWait }
     }
 
     /// A clock that moves every few milliseconds only and costs next to nothing.

@@ -140,7 +140,7 @@ func queryError(_ error: any Error) -> QueryError {
     case let error as QueryError: return error
     case let stop as QueryStop:
         switch stop {
-        case .cancelled: return QueryError(.canceled, "query was canceled in expression evaluation")
+        case .cancelled, .wouldWait: return QueryError(.canceled, "query was canceled in expression evaluation")
         case .timedOut: return QueryError(.timeout, "query timed out in expression evaluation")
         case .tooManySamples:
             return QueryError(

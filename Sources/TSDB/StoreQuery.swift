@@ -31,6 +31,10 @@ extension Store: Queryable {
         }
         let overlapping = try partitions.filter { partition in
             guard partition.start <= through, partition.end > from else { return false }
+            if !control.mayWait {
+                if partition.surelyEnds(before: from) { return false }
+                throw QueryStop.wouldWait
+            }
             return try reading(partition) { try partition.mayReach(from) } ?? false
         }
         if overlapping.isEmpty {

@@ -335,6 +335,25 @@ import Testing
         #expect(try found(from: now + 20_000) == [labels(21)])
     }
 
+    @Test func whoMayNotWaitIsAnsweredFromMemoryOrNotAtAll() throws {
+        let store = try open()
+        try append(store, labels(1), now - 100_000, 1)
+        store.flush()
+        try append(store, labels(1), now, 2)
+        func find(from: Int64, mayWait: Bool = false) throws -> [Double] {
+            try store.select(
+                [LabelMatcher("n", equals: "1")], from: from, through: now, control: QueryControl(mayWait: mayWait)
+            ).flatMap(\.values)
+        }
+        #expect(throws: QueryStop.wouldWait) { try find(from: now - 100_000) }
+        // What the file reaches to is not known before it has been read.
+        #expect(throws: QueryStop.wouldWait) { try find(from: now - 1000) }
+        #expect(try find(from: now - 1000, mayWait: true) == [2])
+        #expect(try find(from: now - 1000) == [2])
+        #expect(throws: QueryStop.wouldWait) { try find(from: now - 100_000) }
+        #expect(try find(from: now - 100_000, mayWait: true) == [1, 2])
+    }
+
     @Test func nativeHistogramsComeBack() throws {
         var histogram = NativeHistogram()
         histogram.schema = 3

@@ -15,6 +15,7 @@ package struct QueryBackend: Sendable {
     package var pool: WorkerPool
     /// Where queries are written down.
     package var log: QueryLog?
+    private let quick: QuickQueries
 
     package init(
         engine: Engine, source: any Queryable, clock: WallClock, metrics: MetricRegistry, pool: WorkerPool
@@ -24,21 +25,28 @@ package struct QueryBackend: Sendable {
         self.clock = clock
         self.metrics = metrics
         self.pool = pool
+        quick = QuickQueries(metrics)
     }
 
-    /// Runs work that reads the store on the pool, with a control that ends it when the client goes away.
+    /// Runs work that reads the store on the pool, with a control that ends it when the client goes away. A `question` that was
+    /// answered quickly the last time is tried on the calling thread first: `body` may then be called twice.
     func run<R: Sendable>(
-        _ cancellation: Cancellation, timeout: Duration? = nil,
+        _ cancellation: Cancellation, timeout: Duration? = nil, asking question: QuickQueries.Question? = nil,
         _ body: @escaping @Sendable (QueryControl) throws -> R
     ) async throws -> R {
+        if let question, quick.contains(question), let answer = answerHere(question, body) { return answer }
         let control = QueryControl(
             maxSamples: maxSamples, timeout: min(timeout ?? self.timeout, self.timeout),
             parallel: engine.options.parallel)
         cancellation.onCancel { control.cancel() }
         do {
-            return try await pool.run {
+            return try await pool.run { [quick] in
                 try control.check()
-                return try body(control)
+                guard let question else { return try body(control) }
+                let began = monotonicNanoseconds()
+                let answer = try body(control)
+                quick.note(question, began: began)
+                return answer
             }
         } catch let error as QueryError {
             if error.kind == .canceled { count("canceled") }
@@ -50,15 +58,29 @@ package struct QueryBackend: Sendable {
             case .cancelled: count("canceled")
             case .timedOut: count("timeout")
             case .tooManySamples: count("samples")
+            case .wouldWait: break
             }
             switch stop {
-            case .cancelled: throw APIError(.canceled, "query was canceled")
+            case .cancelled, .wouldWait: throw APIError(.canceled, "query was canceled")
             case .timedOut: throw APIError(.timeout, "query timed out in expression evaluation")
             case .tooManySamples:
                 throw APIError(
                     .execution, "query processing would load too many samples into memory in query execution")
             }
         }
+    }
+
+    /// The answer, if it can be had at once: from memory, within narrow bounds. Whatever goes wrong is left to the pool, which tells it.
+    private func answerHere<R>(_ question: QuickQueries.Question, _ body: (QueryControl) throws -> R) -> R? {
+        let control = QueryControl(
+            maxSamples: min(maxSamples, QuickQueries.trialSamples), timeout: QuickQueries.trialTime, mayWait: false)
+        let began = monotonicNanoseconds()
+        guard let answer = try? body(control) else {
+            quick.givenUp(question)
+            return nil
+        }
+        quick.answered(question, began: began)
+        return answer
     }
 
     private func count(_ reason: String) {

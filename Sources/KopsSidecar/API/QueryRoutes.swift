@@ -107,7 +107,7 @@ package struct QueryRoutes: Sendable {
         }
     }
 
-    /// Evaluates, writes the answer and compresses it, all on a thread of the pool: one hand-over there and one back.
+    /// Evaluates, writes the answer and compresses it, all on one thread: one hand-over to the pool and one back, or none.
     private func evaluated(
         _ request: APIRequest, _ asked: Asked, _ timeout: Duration?, _ limit: Int,
         _ evaluate: @escaping @Sendable (QueryControl) throws -> QueryResult
@@ -115,7 +115,10 @@ package struct QueryRoutes: Sendable {
         let (stats, durations) = (request.parameter("stats"), durations)
         let log = backend.log.flatMap { $0.isOn ? $0 : nil }
         let origin = LoggedQuery.Origin.request(client: request.client, method: request.method, path: request.path)
-        return try await backend.run(request.cancellation, timeout: timeout) { control in
+        // Writing it down may wait for the disk.
+        let question =
+            log == nil ? QuickQueries.Question(asked.text, span: asked.through - asked.from, step: asked.step) : nil
+        return try await backend.run(request.cancellation, timeout: timeout, asking: question) { control in
             let began = monotonicNanoseconds()
             func timings() -> QueryTimings {
                 QueryTimings(

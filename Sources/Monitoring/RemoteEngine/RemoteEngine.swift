@@ -64,6 +64,7 @@ package final class RemoteEngine: Queryable {
         -> [SeriesData]
     {
         guard from <= through else { return [] }
+        try control.checkMayWait()
         let selector = "{" + matchers.map(\.description).joined(separator: ",") + "}"
         let answer: Answer = try ask(
             "/api/v1/query", [("query", "\(selector)[\(through - from + 1)ms]"), ("time", secondsText(through))],

@@ -56,6 +56,7 @@ package final class RemoteReadSource: Queryable {
         if endpoints.isEmpty {
             return try local.select(matchers, from: from, through: through, control: control)
         }
+        try control.checkMayWait()
         let start = localStart()
         let asked = endpoints.compactMap { endpoint in
             endpoint.config.question(matchers, from: from, through: through, external: external, localStart: start)

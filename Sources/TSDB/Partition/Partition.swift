@@ -141,6 +141,12 @@ final class Partition: Sendable {
         return found >= time
     }
 
+    /// The same as far as it is known without reading the file.
+    func surelyEnds(before time: Int64) -> Bool {
+        if readOnly { return false }
+        return newest.withLock { $0.end.map { $0 < time } ?? false }
+    }
+
     /// To be called before and after every write of chunks.
     func chunksChange() {
         newest.withLock { newest in
