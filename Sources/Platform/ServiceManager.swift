@@ -13,6 +13,11 @@ package struct ServiceManager: Sendable {
         watchdogMilliseconds = forUs ? interval : nil
     }
 
+    /// The directory that systemd has made for the service's state (StateDirectory= in systemd.exec(5)); nil elsewhere.
+    package static func stateDirectory(_ environment: [String: String]) -> String? {
+        environment["STATE_DIRECTORY"].flatMap { $0.split(separator: ":").first.map(String.init) }
+    }
+
     package func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }
     package func stopping() { send("STOPPING=1\nSTATUS=stopping") }
     package func alive() { send("WATCHDOG=1") }

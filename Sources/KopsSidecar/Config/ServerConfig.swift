@@ -46,7 +46,8 @@ package struct StorageConfig: Sendable {
     package enum Engine: String, Sendable { case sqlite, remote }
 
     package var engine = Engine.sqlite
-    package var path = "./data"
+    package static let defaultPath = "./data"
+    package var path = StorageConfig.defaultPath
     package var retentionTime: Int64 = 15 * 86_400_000
     package var retentionSize: Int64 = 0
     package var minimumFree: Int64 = 256 << 20

@@ -19,7 +19,7 @@ actor AsyncLock {
 
 func processEnvironment() -> [String: String] {
     var out: [String: String] = [:]
-    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+    for name in ["NOTIFY_SOCKET", "STATE_DIRECTORY", "WATCHDOG_USEC", "WATCHDOG_PID"] {
         if let value = getenv(name) { out[name] = String(cString: value) }
     }
     return out

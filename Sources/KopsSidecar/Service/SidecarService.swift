@@ -215,7 +215,9 @@ package final class SidecarService: Sendable {
 
     private static func load(_ options: RunOptions) throws(ConfigProblems) -> SidecarConfig {
         var config = try SidecarConfig.load(options.configPath)
-        if let directory = options.dataDirectory {
+        let isNamed = config.storage.path != StorageConfig.defaultPath
+        let place = isNamed ? nil : ServiceManager.stateDirectory(processEnvironment())
+        if let directory = options.dataDirectory ?? place {
             config.storage.path = directory
             config.backup?.workDirectory = directory
         }
