@@ -1,5 +1,6 @@
 #include "copenssl.h"
 #include <limits.h>
+#include <string.h>
 #include <openssl/err.h>
 #include <openssl/kdf.h>
 #include <openssl/params.h>
@@ -51,20 +52,42 @@ int kops_aead_open(kops_aead *aead, const unsigned char nonce[12], const void *i
            EVP_CipherFinal_ex(aead->context, (unsigned char *)out + n, &last) == 1;
 }
 
-int kops_aead_mac(kops_aead *aead, const unsigned char nonce[12], const void *in, size_t count, void *tag) {
-    int n = 0;
-    if (count > INT_MAX) return 0;
-    // What is only authenticated is given without a place for the output.
-    return EVP_CipherInit_ex(aead->context, NULL, NULL, NULL, nonce, 1) == 1 &&
-           EVP_CipherUpdate(aead->context, NULL, &n, in, (int)count) == 1 &&
-           EVP_CipherFinal_ex(aead->context, NULL, &n) == 1 &&
-           EVP_CIPHER_CTX_ctrl(aead->context, EVP_CTRL_GCM_GET_TAG, 16, tag) == 1;
-}
-
 void kops_aead_delete(kops_aead *aead) {
     if (aead == NULL) return;
     EVP_CIPHER_CTX_free(aead->context);
     OPENSSL_free(aead);
+}
+
+struct kops_mac_context {
+    EVP_MAC_CTX *context;
+    unsigned char key[32];
+};
+
+kops_mac_context *kops_mac_new(const unsigned char key[32]) {
+    kops_mac_context *mac = OPENSSL_zalloc(sizeof *mac);
+    if (mac == NULL) return NULL;
+    memcpy(mac->key, key, sizeof mac->key);
+    EVP_MAC *kind = EVP_MAC_fetch(NULL, "POLY1305", NULL);
+    mac->context = EVP_MAC_CTX_new(kind);
+    EVP_MAC_free(kind);
+    if (mac->context == NULL) {
+        kops_mac_delete(mac);
+        return NULL;
+    }
+    return mac;
+}
+
+int kops_mac(kops_mac_context *mac, const void *in, size_t count, void *tag) {
+    size_t length = 0;
+    return EVP_MAC_init(mac->context, mac->key, sizeof mac->key, NULL) == 1 &&
+           EVP_MAC_update(mac->context, in, count) == 1 &&
+           EVP_MAC_final(mac->context, tag, &length, 16) == 1 && length == 16;
+}
+
+void kops_mac_delete(kops_mac_context *mac) {
+    if (mac == NULL) return;
+    EVP_MAC_CTX_free(mac->context);
+    OPENSSL_clear_free(mac, sizeof *mac);
 }
 
 int kops_x25519_public(const unsigned char key[32], unsigned char out[32]) {

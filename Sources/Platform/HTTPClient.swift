@@ -162,8 +162,12 @@ private final class CurlLoop: @unchecked Sendable {
                 guard let transfer = active[handle] else { continue }
                 finish(handle, transfer, transfer.result(code))
             }
-            var events: Int32 = 0
-            curl_multi_poll(raw, nil, 0, pause.next(hasMoved: hasMoved), &events)
+            // Where a body moves, there is more of it: it asks the sockets itself, once less for each piece.
+            let wait = pause.next(hasMoved: hasMoved)
+            if !hasMoved {
+                var events: Int32 = 0
+                curl_multi_poll(raw, nil, 0, wait, &events)
+            }
             hasMoved = false
         }
         for handle in spare { curl_easy_cleanup(UnsafeMutableRawPointer(handle)) }

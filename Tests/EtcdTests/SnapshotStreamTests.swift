@@ -18,8 +18,10 @@ import Testing
         ]
     }
 
-    private func read(_ messages: [[UInt8]]) throws -> (result: SnapshotStreamResult, bytes: [UInt8], told: [Int64]) {
-        var state = SnapshotStreamState()
+    private func read(_ messages: [[UInt8]], hashes: Bool = true) throws -> (
+        result: SnapshotStreamResult, bytes: [UInt8], told: [Int64]
+    ) {
+        var state = SnapshotStreamState(hashes: hashes)
         var bytes: [UInt8] = []
         var told: [Int64] = []
         for message in messages {
@@ -47,5 +49,20 @@ import Testing
         var changed = messages(version: true)
         changed[0][100] ^= 1
         #expect(throws: EtcdError(.damaged, "")) { try read(changed) }
+    }
+
+    /// Where the way is safe the checksum is passed on as it came; that it is there is asked for as ever.
+    @Test func theHashMayBeLeftToTheReader() throws {
+        let whole = try read(messages(version: false), hashes: false)
+        #expect(whole.result.sha256 == Digest.hash(.sha256, database) && whole.bytes.count == 544)
+        #expect(throws: EtcdError(.interrupted, "")) { try read([messages(version: true)[0]], hashes: false) }
+    }
+
+    @Test(arguments: [
+        ("https://10.0.0.11:2379", true), ("http://127.0.0.1:2379", true), ("http://[::1]:2379", true),
+        ("http://localhost:2379", true), ("http://10.0.0.11:2379", false), ("http://127.0.0.1.example.org:2379", false),
+        ("http://localhost.example.org:2379", false), ("", false),
+    ]) func onlyTLSAndLoopbackAreTrusted(endpoint: String, isSafe: Bool) {
+        #expect(EtcdClient.isSafeWay(endpoint) == isSafe)
     }
 }

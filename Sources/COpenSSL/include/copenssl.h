@@ -41,9 +41,13 @@ int kops_aead_seal(kops_aead *aead, const unsigned char nonce[12], const void *i
 // What is in `out` after a failure is not to be used.
 int kops_aead_open(kops_aead *aead, const unsigned char nonce[12], const void *in, size_t count, void *out,
                    const void *tag);
-// GMAC: the tag over bytes that are not sealed.
-int kops_aead_mac(kops_aead *aead, const unsigned char nonce[12], const void *in, size_t count, void *tag);
 void kops_aead_delete(kops_aead *aead);
+
+// Poly1305 of many inputs under one key; the tag has 16 bytes.
+typedef struct kops_mac_context kops_mac_context;
+kops_mac_context *kops_mac_new(const unsigned char key[32]);
+int kops_mac(kops_mac_context *mac, const void *in, size_t count, void *tag);
+void kops_mac_delete(kops_mac_context *mac);
 
 // RFC 7748: the public key of a private one, and the secret both sides share.
 int kops_x25519_public(const unsigned char key[32], unsigned char out[32]);

@@ -40,6 +40,8 @@ struct SnapshotWriter: Sendable {
         do {
             let stream = try await client.snapshot(
                 from: endpoint, http: http, idleLimit: .milliseconds(idleLimit),
+                // Of an increment all but the changed pages are proven by their MACs too.
+                trustingTheWay: parent != nil,
                 progress: { done, total in
                     progress?(BackupProgress(phase: .snapshot, subject: endpoint, done: done, total: total))
                 },

@@ -90,13 +90,14 @@ package struct SnapshotScanner {
             page.withUnsafeBytes { takePage($0) }
         }
         while rest.count >= pageSize {
-            takePage(UnsafeRawBufferPointer(rebasing: rest[..<pageSize]))
+            takePage(UnsafeRawBufferPointer(rebasing: rest[..<pageSize]), ahead: rest)
             rest = UnsafeRawBufferPointer(rebasing: rest[pageSize...])
         }
         pending.append(contentsOf: rest)
     }
 
-    private mutating func takePage(_ bytes: UnsafeRawBufferPointer) {
+    /// `ahead` begins with the page and holds what is at hand of those that follow it.
+    private mutating func takePage(_ bytes: UnsafeRawBufferPointer, ahead: UnsafeRawBufferPointer? = nil) {
         let id = pages.count
         pages.append(Page())
         if id < 2 { metas.append(BoltMeta(page: bytes)) }
@@ -116,6 +117,9 @@ package struct SnapshotScanner {
             pages[id].overflow = overflow
             if overflow == 0 { return summarise(bytes, id) }
             let wanted = (Int(overflow) + 1) * pageSize
+            if let ahead, ahead.count >= wanted {
+                return summarise(UnsafeRawBufferPointer(rebasing: ahead[..<wanted]), id)
+            }
             guard wanted <= SnapshotScanner.maxRunBytes else {
                 pages[id].kind = .unread
                 return
@@ -265,9 +269,8 @@ package struct SnapshotScanner {
 
     private func add(_ bucket: Bucket, _ walk: inout Walk, _ summary: inout SnapshotSummary) {
         let name = String(decoding: bucket.name, as: UTF8.self)
-        walk.sum = CRC32C.update(walk.sum, bucket.name)
         let isKeys = name == "key"
-        var own = BucketWalk(sum: CRC32C.update(0, bucket.name))
+        var own = BucketWalk(sum: CRC32C.update(0, bucket.name), length: UInt64(bucket.name.count))
         guard bucket.value.count >= 16 else { return walk.problem("bucket \(name) is damaged") }
         bucket.value.withUnsafeBytes { value in
             let root = value.u64(0)
@@ -279,7 +282,7 @@ package struct SnapshotScanner {
             else { return walk.problem("bucket \(name): \(problem.isEmpty ? "no leaf" : problem)") }
             for i in 0..<node.count {
                 let (key, value) = (node.key(i), node.value(i))
-                own.add(CRC32C.update(CRC32C.update(0, key), value), UInt64(key.count + value.count), &walk)
+                own.add(CRC32C.update(CRC32C.update(0, key), value), UInt64(key.count + value.count))
                 if isKeys { own.last = BoltNode.prefix(key) }
                 if name != "key", value.count <= 4096 {
                     summary.small[name, default: []].append((Array(key), Array(value)))
@@ -287,6 +290,7 @@ package struct SnapshotScanner {
             }
             own.count += Int64(node.count)
         }
+        walk.sum = CRC32C.combine(walk.sum, own.sum, lengthOfB: own.length)
         summary.buckets.append((name, own.count))
         summary.totalKeys += own.count
         if isKeys {
@@ -296,14 +300,16 @@ package struct SnapshotScanner {
     }
 
     private struct BucketWalk {
+        /// Over its name, keys and values, and how many bytes those are.
         var sum: UInt32
+        var length: UInt64
         var count: Int64 = 0
         var last: UInt64 = 0
         var seen = false
 
-        mutating func add(_ part: UInt32, _ length: UInt64, _ walk: inout Walk) {
-            sum = CRC32C.combine(sum, part, lengthOfB: length)
-            walk.sum = CRC32C.combine(walk.sum, part, lengthOfB: length)
+        mutating func add(_ part: UInt32, _ count: UInt64) {
+            sum = CRC32C.combine(sum, part, lengthOfB: count)
+            length += count
         }
     }
 
@@ -315,7 +321,7 @@ package struct SnapshotScanner {
         let page = pages[Int(id)]
         switch page.kind {
         case .leaf:
-            own.add(page.sum, UInt64(page.length), &walk)
+            own.add(page.sum, UInt64(page.length))
             own.count += Int64(page.count)
             guard page.count > 0 else { return }
             if page.first < least || (own.seen && page.first < own.last) {

@@ -52,7 +52,7 @@ final class PageSplitter {
     }
 }
 
-/// A page's GMAC, as a pair of numbers.
+/// A page's Poly1305, as a pair of numbers.
 struct PageHash: Equatable {
     var high: UInt64
     var low: UInt64
@@ -60,14 +60,13 @@ struct PageHash: Equatable {
 
 /// Hashes pages under a key of one index. For one thread at a time.
 final class PageHasher {
-    private let cipher: AuthenticatedCipher
-    private let nonce = [UInt8](repeating: 0, count: AuthenticatedCipher.nonceBytes)
+    private let secret: SecretHash
 
-    init(key: [UInt8]) throws { cipher = try AuthenticatedCipher(sealing: true, key: key) }
+    init(key: [UInt8]) throws { secret = try SecretHash(key: key) }
 
     func hash(_ page: UnsafeRawBufferPointer) throws -> PageHash {
         var hash = PageHash(high: 0, low: 0)
-        try withUnsafeMutableBytes(of: &hash) { try cipher.authenticate(page, nonce: nonce, into: $0) }
+        try withUnsafeMutableBytes(of: &hash) { try secret.hash(page, into: $0) }
         return hash
     }
 }

@@ -4,11 +4,11 @@ import Platform
 /// Hashes of all pages of the newest snapshot, kept beside the backups under a hidden name: what the next incremental backup
 /// is compared with. Losing it costs one full backup. It is no part of any backup.
 ///
-/// Layout: `KOPSPIX2`, page size (4 bytes), four zero bytes, the database's SHA-256 (32), its length (8), a random key (32), then
-/// each page's GMAC under that key and nonce zero (16); at the end the first 16 bytes of the SHA-256 of all before, the header
+/// Layout: `KOPSPIX3`, page size (4 bytes), four zero bytes, the database's SHA-256 (32), its length (8), a random key (32), then
+/// each page's Poly1305 under that key (16); at the end the first 16 bytes of the SHA-256 of all before, the header
 /// last. Numbers are little-endian. The file is as secret as the database: who reads it could make pages that look alike.
 enum PageIndex {
-    static let magic = Array("KOPSPIX2".utf8)
+    static let magic = Array("KOPSPIX3".utf8)
     static let headerBytes = 88
     static let keyBytes = 32
     static let hashBytes = 16
