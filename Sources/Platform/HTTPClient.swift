@@ -7,9 +7,14 @@ package final class HTTPClient: Sendable {
     private let loop: CurlLoop
 
     /// `maxConnectionsPerHost` and `maxTotal` 0 mean libcurl's own limits; transfers beyond them wait. `maxTransfers` is
-    /// how many may be under way or waiting at once; one more is refused.
-    package init(name: String, maxConnectionsPerHost: Int = 0, maxTotal: Int = 0, maxTransfers: Int = 20_000) {
-        loop = CurlLoop(maxPerHost: maxConnectionsPerHost, maxTotal: maxTotal, maxTransfers: maxTransfers)
+    /// how many may be under way or waiting at once; one more is refused. `isForBulk`: for one large HTTP/2 body at a time; it lets
+    /// what comes gather for a millisecond instead of waking for each piece.
+    package init(
+        name: String, maxConnectionsPerHost: Int = 0, maxTotal: Int = 0, maxTransfers: Int = 20_000,
+        isForBulk: Bool = false
+    ) {
+        loop = CurlLoop(
+            maxPerHost: maxConnectionsPerHost, maxTotal: maxTotal, maxTransfers: maxTransfers, isForBulk: isForBulk)
         let loop = loop
         startThread(name: name) { loop.run() }
     }
@@ -63,6 +68,8 @@ package final class HTTPClient: Sendable {
 /// after bytes of such a body it is asked again soon, and ever more rarely while nothing comes.
 struct PollPause {
     static let longest: Int32 = 1000
+    /// The first wait after bytes have come and no more are there.
+    static let first: Int32 = 2
     private var milliseconds = longest
 
     /// Milliseconds to wait now. `hasMoved`: bytes of an HTTP/2 body came since the last wait.
@@ -88,14 +95,16 @@ private final class CurlLoop: @unchecked Sendable {
     private var active: [OpaquePointer: Transfer] = [:]
     private var spare: [OpaquePointer] = []
     private let maxTransfers: Int
+    private let isForBulk: Bool
     /// Whether bytes of an HTTP/2 body came since the last wait.
     private var hasMoved = false
 
     private static let initialised = kops_curl_global_init()
 
-    init(maxPerHost: Int, maxTotal: Int, maxTransfers: Int) {
+    init(maxPerHost: Int, maxTotal: Int, maxTransfers: Int, isForBulk: Bool) {
         _ = CurlLoop.initialised
         self.maxTransfers = maxTransfers
+        self.isForBulk = isForBulk
         multi = OpaquePointer(curl_multi_init())
         let raw = UnsafeMutableRawPointer(multi)
         _ = kops_curl_multi_setopt_long(raw, CURLMOPT_MAX_HOST_CONNECTIONS, maxPerHost)
@@ -165,6 +174,7 @@ private final class CurlLoop: @unchecked Sendable {
             // Where a body moves, there is more of it: it asks the sockets itself, once less for each piece.
             let wait = pause.next(hasMoved: hasMoved)
             if !hasMoved {
+                if isForBulk, wait == PollPause.first { usleep(1000) }
                 var events: Int32 = 0
                 curl_multi_poll(raw, nil, 0, wait, &events)
             }

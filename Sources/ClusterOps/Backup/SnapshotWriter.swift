@@ -35,7 +35,7 @@ struct SnapshotWriter: Sendable {
     func write(client: EtcdClient, endpoint: String, progress: BackupProgressHandler?) async throws -> StagedSnapshot {
         let pipeline = try Pipeline(self)
         // A client of its own: its thread is held up while the compressors and the disk are behind.
-        let http = HTTPClient(name: "kops-snapshot")
+        let http = HTTPClient(name: "kops-snapshot", isForBulk: true)
         defer { http.shutdown() }
         do {
             let stream = try await client.snapshot(
