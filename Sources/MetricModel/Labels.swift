@@ -57,6 +57,20 @@ package struct Labels: Hashable, Sendable {
         bytes.withUnsafeBytes { hasher.combine(bytes: $0) }
     }
 
+    /// Whether one of the names that begin with a byte below `end` is wanted.
+    package func hasName(before end: UInt8, where isWanted: (UnsafeRawBufferPointer) -> Bool) -> Bool {
+        bytes.withUnsafeBytes { raw in
+            var at = 0
+            while at < raw.count {
+                let name = Labels.field(raw, &at)
+                if let first = name.first, first >= end { return false }
+                if isWanted(name) { return true }
+                _ = Labels.field(raw, &at)
+            }
+            return false
+        }
+    }
+
     /// Calls `body` with the bytes of each name and value, in order. The slices are valid only during the call.
     @inline(__always)
     package func forEachPair(_ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) throws -> Void) rethrows {
@@ -118,13 +132,20 @@ package struct Labels: Hashable, Sendable {
     /// These labels without those for which `drop` says so.
     @inline(__always)
     package func removing(where drop: (UnsafeRawBufferPointer) -> Bool) -> Labels {
+        removing(before: .max, where: drop)
+    }
+
+    /// The same where no name that is to go begins with the byte `end` or one above it: what lies behind is not looked at.
+    package func removing(before end: UInt8, where drop: (UnsafeRawBufferPointer) -> Bool) -> Labels {
         bytes.withUnsafeBytes { raw in
             // Most often it is the name, which comes first: what stays is then one piece, or all there is.
             var start = 0
             var at = 0
             while at < raw.count {
                 let begin = at
-                let dropped = drop(Labels.field(raw, &at))
+                let name = Labels.field(raw, &at)
+                if let first = name.first, first >= end { break }
+                let dropped = drop(name)
                 _ = Labels.field(raw, &at)
                 if !dropped { continue }
                 if begin == start {

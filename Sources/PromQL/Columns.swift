@@ -92,6 +92,9 @@ struct LabelNames: Sendable {
     }
 
     static let metadata = LabelNames(["__name__", "__type__", "__unit__"])
+    /// Metadata's names begin with a smaller byte.
+    static let behindMetadata = UInt8(ascii: "_") + 1
+    static let typeAndUnit = LabelNames(["__type__", "__unit__"])
     static let metricName = LabelNames(["__name__"])
 }
 
@@ -99,8 +102,13 @@ extension Labels {
     func keeping(_ names: LabelNames) -> Labels { removing { !names.contains($0) } }
     func dropping(_ names: LabelNames) -> Labels { removing { names.contains($0) } }
 
+    /// Whether it has `__type__` or `__unit__`, without which series of one name may be alike.
+    var hasTypeOrUnit: Bool {
+        hasName(before: LabelNames.behindMetadata) { LabelNames.typeAndUnit.contains($0) }
+    }
+
     /// Without what says which metric it is: name, type and unit.
-    var withoutMetadata: Labels { dropping(.metadata) }
+    var withoutMetadata: Labels { removing(before: LabelNames.behindMetadata) { LabelNames.metadata.contains($0) } }
 }
 
 /// Whether each column's labels come before the next one's, so that all differ. Sources give series in this order, and it

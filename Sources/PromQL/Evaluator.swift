@@ -13,7 +13,7 @@ final class Evaluator {
     let delayedNames: Bool
     var notes = Annotations()
     var stats = QueryStats()
-    private let plan: QueryPlan
+    let plan: QueryPlan
     private var shared: [SharedKey: Evaluated] = [:]
 
     private struct SharedKey: Hashable {

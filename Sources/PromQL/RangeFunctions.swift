@@ -145,7 +145,10 @@ extension Evaluator {
         var columns = try overSeries(series, grid.count) { call.column($0, &$1) }
         release(series.indices.reduce(0) { $0 + series[$1].sampleCount })
         if !function.keepsName {
-            for i in columns.indices { unnamed(&columns[i]) }
+            // What histograms of several kinds are warned of names their metric.
+            let mayStay = !delayedNames && plan.namesMayStay(expr) && !columns.contains { $0.labels.hasTypeOrUnit }
+            for i in columns.indices where !mayStay || columns[i].histograms != nil { unnamed(&columns[i]) }
+            if mayStay { return columns }
         } else if !delayedNames {
             for i in columns.indices { columns[i].dropName = false }
         }

@@ -48,6 +48,11 @@ import Testing
                 }
                 let expected = Labels(all.indices.filter { (there & ~dropped) >> $0 & 1 == 1 }.map { all[$0] })
                 #expect(labels.removing(where: isDropped) == expected)
+                if dropped < 8 {
+                    // Of `c` and `d` nothing is to go.
+                    #expect(labels.removing(before: UInt8(ascii: "c"), where: isDropped) == expected)
+                    #expect(labels.hasName(before: UInt8(ascii: "c"), where: isDropped) == (there & dropped != 0))
+                }
                 var bytes: [UInt8] = []
                 labels.appendPairs(to: &bytes) { !isDropped($0) }
                 #expect(bytes == expected.bytes)

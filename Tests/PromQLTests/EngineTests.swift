@@ -44,6 +44,50 @@ private func values(_ result: QueryResult) -> [String: [Double]] {
         }
     }
 
+    /// Whether a call's result still has its metric's name is nobody's business where it is added up; where it is somebody's, it must
+    /// be gone, and series that are alike without it are refused.
+    @Test(arguments: [
+        ("sum(rate(a_total[5m]))", "{} 3"), ("sum by (__name__) (rate(a_total[5m]))", "{} 3"),
+        ("sum by (y) ((rate(a_total[5m])))", "{y=\"p\"} 3"), ("sum without (x) (rate(a_total[5m]))", "{y=\"p\"} 3"),
+        ("topk(1, rate(a_total[5m]))", "{x=\"2\", y=\"p\"} 2"),
+        ("count_values(\"v\", rate(a_total{x=\"2\"}[5m]))", "{v=\"2\"} 1"),
+        ("sum(rate(a_total[5m])) + on () group_right () rate(a_total{x=\"1\"}[5m])", "{x=\"1\", y=\"p\"} 4"),
+        ("quantile by (x) (0.5, rate(a_total{x=\"1\"}[5m])) - on (x) rate(a_total[5m])", "{x=\"1\"} 0"),
+        ("rate(a_total{x=\"1\"}[5m]) - on (x) max by (x) (rate(a_total[5m]))", "{x=\"1\"} 0"),
+        (
+            "max by (x, y) (max_over_time(a_total{x=\"1\"}[5m])) / ignoring () max_over_time(a_total[5m])",
+            "{x=\"1\", y=\"p\"} 1"
+        ),
+        ("sum by (__type__) (rate(typed_total{x=\"2\"}[5m]))", "{} 1"),
+        ("sum(rate({__name__=~\"a_total|b_total\"}[5m]))", "same labelset"),
+        ("sum by (__name__) (rate({__name__=~\"a_total|b_total\"}[5m]))", "same labelset"),
+        ("sum(rate(typed_total[5m]))", "same labelset"),
+    ]) func namesAreGoneWhereTheyAreSeen(query: String, expected: String) throws {
+        let source = MemorySeries()
+        let all: [([(String, String)], Double)] = [
+            ([("__name__", "a_total"), ("x", "1"), ("y", "p")], 1),
+            ([("__name__", "a_total"), ("x", "2"), ("y", "p")], 2),
+            ([("__name__", "b_total"), ("x", "1"), ("y", "p")], 3),
+            ([("__name__", "typed_total"), ("__type__", "counter"), ("x", "1")], 1),
+            ([("__name__", "typed_total"), ("__type__", "gauge"), ("x", "1")], 1),
+            ([("__name__", "typed_total"), ("__type__", "gauge"), ("x", "2")], 1),
+        ]
+        for (labels, speed) in all {
+            for minute in 0...10 {
+                source.append(Labels(labels), timestamp: Int64(minute) * 60_000, value: Double(minute) * 60 * speed)
+            }
+        }
+        let engine = Engine()
+        do {
+            let result = try engine.instant(
+                try engine.parse(query), at: 600_000, source: source, control: QueryControl())
+            guard case .vector(let samples) = result.value else { throw QueryError(.execution, "no vector") }
+            #expect(samples.map { "\($0.labels) \(formatFloat($0.value))" } == [expected])
+        } catch let error as QueryError {
+            #expect(error.message.contains(expected))
+        }
+    }
+
     /// Whatever a query computes for a range it must compute for each of its moments alone.
     @Test(arguments: [
         "m_total", "rate(m_total[2m])", "sum by (half) (rate(m_total[1m]))", "avg_over_time(m_total[90s])",
