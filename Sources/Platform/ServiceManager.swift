@@ -13,9 +13,20 @@ package struct ServiceManager: Sendable {
         watchdogMilliseconds = forUs ? interval : nil
     }
 
+    /// What systemd has told this process. It is taken out of the environment: a program started from here, such as an etcd for a drill,
+    /// would speak in the service's name.
+    package static func fromEnvironment() -> ServiceManager {
+        var told: [String: String] = [:]
+        for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
+            if let value = getenv(name) { told[name] = String(cString: value) }
+            unsetenv(name)
+        }
+        return ServiceManager(environment: told)
+    }
+
     /// The directory that systemd has made for the service's state (StateDirectory= in systemd.exec(5)); nil elsewhere.
-    package static func stateDirectory(_ environment: [String: String]) -> String? {
-        environment["STATE_DIRECTORY"].flatMap { $0.split(separator: ":").first.map(String.init) }
+    package static var stateDirectory: String? {
+        getenv("STATE_DIRECTORY").flatMap { String(cString: $0).split(separator: ":").first.map(String.init) }
     }
 
     package func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }

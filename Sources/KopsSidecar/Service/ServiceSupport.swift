@@ -17,14 +17,6 @@ actor AsyncLock {
     }
 }
 
-func processEnvironment() -> [String: String] {
-    var out: [String: String] = [:]
-    for name in ["NOTIFY_SOCKET", "STATE_DIRECTORY", "WATCHDOG_USEC", "WATCHDOG_PID"] {
-        if let value = getenv(name) { out[name] = String(cString: value) }
-    }
-    return out
-}
-
 /// Tries the address before the server does, for an error that says what is wrong; nil where it is free.
 func addressProblem(_ http: HTTPConfig) -> String? {
     if http.port == 0 { return nil }

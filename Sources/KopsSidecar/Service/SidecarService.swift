@@ -195,7 +195,7 @@ package final class SidecarService: Sendable {
         self.http = http
         self.queries = queries
         upgrade = UpgradeService(config, metrics: metrics, log: log, firing: firingAlerts(rules))
-        supervisor = ServiceManager(environment: processEnvironment())
+        supervisor = ServiceManager.fromEnvironment()
         current = Lock(Current(config: config, reloadedAt: clock.nowMilliseconds()))
         self.engine = engine
         closers = [
@@ -216,7 +216,7 @@ package final class SidecarService: Sendable {
     private static func load(_ options: RunOptions) throws(ConfigProblems) -> SidecarConfig {
         var config = try SidecarConfig.load(options.configPath)
         let isNamed = config.storage.path != StorageConfig.defaultPath
-        let place = isNamed ? nil : ServiceManager.stateDirectory(processEnvironment())
+        let place = isNamed ? nil : ServiceManager.stateDirectory
         if let directory = options.dataDirectory ?? place {
             config.storage.path = directory
             config.backup?.workDirectory = directory
