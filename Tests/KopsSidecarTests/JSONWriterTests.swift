@@ -1,4 +1,5 @@
 import KopsSidecar
+import MetricModel
 import Testing
 
 @Suite struct JSONWriterTests {
@@ -72,6 +73,38 @@ import Testing
         #expect(text { $0.string("a\"\\\n\u{1}<ü>\u{2028}&") } == #""a\"\\\n\u0001\u003cü\u003e\u2028\u0026""#)
         let broken: [UInt8] = [0x61, 0xff, 0xed, 0xa0, 0x80, 0x62]
         #expect(broken.withUnsafeBytes { bytes in text { $0.string(utf8: bytes) } } == #""a\ufffd\ufffd\ufffd\ufffdb""#)
+    }
+
+    /// Labels of plain text are written another way than others: to the same bytes.
+    @Test func labelsAreWrittenAsTheirTexts() {
+        var random = SystemRandomNumberGenerator()
+        var values = (1...255).map { String(UnicodeScalar($0) ?? "?") }
+        values += [
+            "", "plain text", String(repeating: "long ", count: 400), "\"", "a\\", "<", "ü", "\u{2028}", "\u{7f}",
+        ]
+        for _ in 0..<500 {
+            let count = Int.random(in: 0...6, using: &random)
+            let labels = Labels((0..<count).map { ("n\($0)", values.randomElement(using: &random) ?? "") })
+            let expected = text { writer in
+                writer.object { writer in
+                    labels.forEachPair { name, value in
+                        writer.key(String(decoding: name, as: UTF8.self))
+                        writer.string(utf8: value)
+                    }
+                }
+            }
+            #expect(text { $0.labels(labels) } == expected)
+        }
+        for value in values where !value.isEmpty {
+            let expected = text { writer in
+                writer.object {
+                    $0.key("a"); $0.string(value)
+                }
+            }
+            #expect(text { $0.labels(Labels([("a", value)])) } == expected)
+        }
+        let broken = Labels(bytes: [1, 0x61, 2, 0xff, 0x62])
+        #expect(text { $0.labels(broken) } == #"{"a":"\ufffdb"}"#)
     }
 
     @Test func placesCommas() {

@@ -63,7 +63,7 @@ package struct JSONWriter {
         var index = 0
         while index < text.count {
             let byte = text[index]
-            if escapeFree[Int(byte)] {
+            if isPlain(byte) {
                 index += 1
                 continue
             }
@@ -246,13 +246,37 @@ package struct JSONWriter {
 
     package mutating func labels(_ labels: Labels) {
         beginObject()
+        if !appendPlain(labels) { appendEscaped(labels) }
+        endObject()
+    }
+
+    /// The pairs as they are, put together beside the buffer; false, and nothing written, where a byte wants escaping.
+    private mutating func appendPlain(_ labels: Labels) -> Bool {
+        // A pair has six characters more here and two lengths there, and a name is never empty.
+        let most = labels.bytes.count * 3
+        guard most <= 4096 else { return false }
+        return withUnsafeTemporaryAllocation(of: UInt8.self, capacity: most + 1) { text in
+            guard let start = text.baseAddress else { return false }
+            var at = start
+            var areAllPlain = true
+            labels.forEachPair { name, value in
+                if at != start { put(UInt8(ascii: ","), &at) }
+                areAllPlain = putPlain(name, &at) && areAllPlain
+                put(UInt8(ascii: ":"), &at)
+                areAllPlain = putPlain(value, &at) && areAllPlain
+            }
+            if areAllPlain { bytes.append(contentsOf: UnsafeBufferPointer(start: start, count: at - start)) }
+            return areAllPlain
+        }
+    }
+
+    private mutating func appendEscaped(_ labels: Labels) {
         labels.forEachPair { name, value in
             string(utf8: name)
             bytes.append(UInt8(ascii: ":"))
             needsComma = false
             string(utf8: value)
         }
-        endObject()
     }
 
     package mutating func strings(_ texts: some Sequence<String>) {
@@ -362,8 +386,25 @@ private func putDigits(_ value: UInt64, _ at: inout UnsafeMutablePointer<UInt8>)
 
 private let hexDigits = Array("0123456789abcdef".utf8)
 
-private let escapeFree: [Bool] = (0..<256).map { byte in
-    byte >= 0x20 && byte < 0x80 && !Array("\"\\<>&".utf8).contains(UInt8(byte))
+/// Whether a byte stands for itself within a JSON string: printable ASCII but `"`, `&`, `<`, `>` and `\`.
+@inline(__always)
+private func isPlain(_ byte: UInt8) -> Bool {
+    // A bit for each of the bytes 0 to 63, and 64 to 127.
+    let bits: UInt64 = byte < 64 ? 0xafff_ffbb_0000_0000 : 0xffff_ffff_efff_ffff
+    return byte < 128 && bits >> UInt64(byte & 63) & 1 == 1
+}
+
+/// Writes the text in quotes; whether it is plain.
+@inline(__always)
+private func putPlain(_ text: UnsafeRawBufferPointer, _ at: inout UnsafeMutablePointer<UInt8>) -> Bool {
+    put(UInt8(ascii: "\""), &at)
+    var areAllPlain = true
+    for byte in text {
+        areAllPlain = isPlain(byte) && areAllPlain
+        put(byte, &at)
+    }
+    put(UInt8(ascii: "\""), &at)
+    return areAllPlain
 }
 
 private func isLineSeparator(_ text: UnsafeRawBufferPointer, at index: Int) -> Bool {
