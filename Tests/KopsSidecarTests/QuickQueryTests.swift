@@ -1,5 +1,7 @@
 import Logging
 import MetricModel
+import NIOCore
+import NIOEmbedded
 import Platform
 import PromQL
 import Testing
@@ -102,6 +104,23 @@ private final class NotingSource: Queryable {
         #expect(isSeven(await ask("m", ("start", "1"), ("end", "3"), ("step", "1"), path: range)))
         #expect(source.asked == [true])
         #expect(isSeven(await ask("m", ("start", "1"), ("end", "2"), ("step", "0.5"), path: range)))
+        #expect(source.asked == [true])
+    }
+
+    /// Of what comes at once only the first; the others go to threads that work beside it.
+    @Test func oneRequestOfATurnIsAnsweredHere() async throws {
+        let loop = EmbeddedEventLoop()
+        let turn = LoopTurn(loop)
+        #expect(turn.take() && !turn.take() && !turn.take())
+        loop.run()
+        #expect(turn.take() && !turn.take())
+        try loop.close()
+
+        await settle("m")
+        var request = APIRequest(method: "GET", path: "/api/v1/query", parameters: [(name: "query", value: "m")])
+        request.mayAnswerHere = false
+        let route = try #require(routes.first { $0.segments == ["api", "v1", "query"] })
+        #expect(isSeven(try await route.handler(request)))
         #expect(source.asked == [true])
     }
 

@@ -13,6 +13,8 @@ package struct APIRequest: Sendable {
     package var client = ""
     /// Called back when the client has gone away.
     package var cancellation: Cancellation
+    /// Whether next to no work may be done on the thread that calls the handler.
+    package var mayAnswerHere = true
 
     package init(
         method: String, path: String, parameters: [(name: String, value: String)] = [],

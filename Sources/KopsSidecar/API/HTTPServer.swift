@@ -28,6 +28,7 @@ package func makeHTTPServer(
 ) -> any Service {
     let loop = MultiThreadedEventLoopGroup.singleton.any()
     let executor = LoopExecutor(loop)
+    let turn = LoopTurn(loop)
     let limits = HTTPExchange.Limits(
         bodyBytes: options.maxBodyBytes, firstHead: .milliseconds(options.firstHeadTimeout))
     return HTTPListener(
@@ -37,7 +38,9 @@ package func makeHTTPServer(
         setUp: { channel in
             // TLS as the web configuration says at the moment that a connection is made.
             if let tls = access.tls { try channel.pipeline.syncOperations.addHandler(tls.handler()) }
-            let exchange = HTTPExchange(limits: limits) { request, done in
+            let exchange = HTTPExchange(limits: limits) { asked, done in
+                var request = asked
+                request.mayAnswerHere = turn.take()
                 let task = Task.immediate(executorPreference: executor) {
                     done(await compressed(routes.answer(request), for: request))
                 }

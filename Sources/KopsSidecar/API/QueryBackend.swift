@@ -29,12 +29,12 @@ package struct QueryBackend: Sendable {
     }
 
     /// Runs work that reads the store on the pool, with a control that ends it when the client goes away. A `question` that was
-    /// answered quickly the last time is tried on the calling thread first: `body` may then be called twice.
+    /// answered quickly the last time is tried on the calling thread first where `isHere`: `body` may then be called twice.
     func run<R: Sendable>(
         _ cancellation: Cancellation, timeout: Duration? = nil, asking question: QuickQueries.Question? = nil,
-        _ body: @escaping @Sendable (QueryControl) throws -> R
+        isHere: Bool = false, _ body: @escaping @Sendable (QueryControl) throws -> R
     ) async throws -> R {
-        if let question, quick.contains(question), let answer = answerHere(question, body) { return answer }
+        if isHere, let question, quick.contains(question), let answer = answerHere(question, body) { return answer }
         let control = QueryControl(
             maxSamples: maxSamples, timeout: min(timeout ?? self.timeout, self.timeout),
             parallel: engine.options.parallel)

@@ -116,9 +116,10 @@ package struct QueryRoutes: Sendable {
         let log = backend.log.flatMap { $0.isOn ? $0 : nil }
         let origin = LoggedQuery.Origin.request(client: request.client, method: request.method, path: request.path)
         // Writing it down may wait for the disk.
-        let question =
-            log == nil ? QuickQueries.Question(asked.text, span: asked.through - asked.from, step: asked.step) : nil
-        return try await backend.run(request.cancellation, timeout: timeout, asking: question) { control in
+        let isHere = request.mayAnswerHere && log == nil
+        let question = QuickQueries.Question(asked.text, span: asked.through - asked.from, step: asked.step)
+        return try await backend.run(request.cancellation, timeout: timeout, asking: question, isHere: isHere) {
+            control in
             let began = monotonicNanoseconds()
             func timings() -> QueryTimings {
                 QueryTimings(
