@@ -18,14 +18,15 @@ package struct QueryBackend: Sendable {
     private let quick: QuickQueries
 
     package init(
-        engine: Engine, source: any Queryable, clock: WallClock, metrics: MetricRegistry, pool: WorkerPool
+        engine: Engine, source: any Queryable, clock: WallClock, metrics: MetricRegistry, pool: WorkerPool,
+        quick: Int64 = QuickQueries.quick
     ) {
         self.engine = engine
         self.source = source
         self.clock = clock
         self.metrics = metrics
         self.pool = pool
-        quick = QuickQueries(metrics)
+        self.quick = QuickQueries(metrics, quick: quick)
     }
 
     /// Runs work that reads the store on the pool, with a control that ends it when the client goes away. A `question` that was

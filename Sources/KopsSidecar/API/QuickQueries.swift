@@ -17,7 +17,7 @@ package final class QuickQueries: Sendable {
     }
 
     /// What takes longer is worth a thread of the pool. Nanoseconds.
-    private static let quick: Int64 = 2_000_000
+    package static let quick: Int64 = 2_000_000
     /// Questions that are kept; beyond it all are forgotten, which costs each one hand-over.
     private static let limit = 500
 
@@ -25,11 +25,13 @@ package final class QuickQueries: Sendable {
     static let trialTime = Duration.milliseconds(20)
     static let trialSamples = 1_000_000
 
+    private let quick: Int64
     private let questions = Lock<Set<Question>>([])
     private let answered: Counter
     private let givenUp: Counter
 
-    init(_ metrics: MetricRegistry) {
+    init(_ metrics: MetricRegistry, quick: Int64) {
+        self.quick = quick
         func counter(_ outcome: String) -> Counter {
             metrics.counter(
                 "kops_queries_inline_total",
@@ -54,7 +56,7 @@ package final class QuickQueries: Sendable {
 
     /// The question was answered and the evaluation began at that moment of the monotonic clock, in nanoseconds.
     func note(_ question: Question, began: Int64) {
-        let isQuick = monotonicNanoseconds() - began < Self.quick
+        let isQuick = monotonicNanoseconds() - began < quick
         questions.withLock { questions in
             if !isQuick {
                 questions.remove(question)
