@@ -112,6 +112,16 @@ import Testing
     }
 
     /// Each secret has a text of its own, which must be nowhere in what is served.
+    /// The service and every command look at the same place, whether the file names it or not.
+    @Test func dataHasAPlaceThatTheFileNeedNotName() throws {
+        #expect(StorageConfig(of: "/etc/kops-sidecar/kops-sidecar.yaml").path == "/var/lib/kops-sidecar")
+        #expect(StorageConfig(of: "prometheus.yml").path == "./data")
+        for text in ["", "scrape_configs: []\n", "storage: {retention: {time: 1d}}\n"] {
+            #expect(try load(text).0?.storage.path == "./data")
+        }
+        #expect(try load("storage: {path: /elsewhere}\n").0?.storage.path == "/elsewhere")
+    }
+
     @Test func noSecretIsServed() throws {
         let (config, findings) = try load(
             """

@@ -1,5 +1,6 @@
 package import MetricModel
 package import Monitoring
+import Platform
 
 /// `global:` as in prometheus.yml. Times are milliseconds.
 package struct GlobalConfig: Sendable {
@@ -46,8 +47,7 @@ package struct StorageConfig: Sendable {
     package enum Engine: String, Sendable { case sqlite, remote }
 
     package var engine = Engine.sqlite
-    package static let defaultPath = "./data"
-    package var path = StorageConfig.defaultPath
+    package var path: String
     package var retentionTime: Int64 = 15 * 86_400_000
     package var retentionSize: Int64 = 0
     package var minimumFree: Int64 = 256 << 20
@@ -59,4 +59,13 @@ package struct StorageConfig: Sendable {
     package var writeURL = ""
     /// How both are signed in to.
     package var remoteClient = HTTPClientConfig()
+
+    /// `file` is the configuration's own path.
+    package init(of file: String) { path = StorageConfig.path(for: file) }
+
+    /// Where data lies when the configuration names no place: where systemd keeps the service's state, which commands find by the
+    /// configuration's place; elsewhere below the working directory.
+    static func path(for file: String) -> String {
+        ServiceManager.stateDirectory ?? (file.hasPrefix("/etc/kops-sidecar/") ? "/var/lib/kops-sidecar" : "./data")
+    }
 }

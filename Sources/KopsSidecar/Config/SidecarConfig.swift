@@ -30,7 +30,7 @@ package struct SidecarConfig: Sendable {
     package var global = GlobalConfig()
     package var scrapeConfigs: [ScrapeConfig] = []
     package var ruleGroups: [RuleGroupDefinition] = []
-    package var storage = StorageConfig()
+    package var storage: StorageConfig
     package var http = HTTPConfig()
     package var log = LogConfig()
     package var cluster = ClusterConfig()
@@ -53,6 +53,11 @@ package struct SidecarConfig: Sendable {
     package var warnings: [String] = []
     /// Files with secrets, keys or certificates that are named and cannot be read now: where, and why.
     package var unreadableFiles: [ConfigIssue] = []
+
+    init(path: String) {
+        self.path = path
+        storage = StorageConfig(of: path)
+    }
 
     /// What runs when no file is named and the default one is not there.
     static let builtIn = """
@@ -115,7 +120,7 @@ extension SidecarConfig {
         var sections = root.sections("scrape_configs")
         sections += scrapeSections(root, issues)
         scrapeConfigs = decodeScrapeConfigs(sections, defaults)
-        storage = decodeStorageConfig(root.section("storage"), issues)
+        storage = decodeStorageConfig(root.section("storage"), path, issues)
         http = decodeHTTPConfig(root.section("http"), issues)
         log = decodeLogConfig(root.section("log"))
         cluster = decodeClusterConfig(root.section("cluster"))

@@ -215,9 +215,7 @@ package final class SidecarService: Sendable {
 
     private static func load(_ options: RunOptions) throws(ConfigProblems) -> SidecarConfig {
         var config = try SidecarConfig.load(options.configPath)
-        let isNamed = config.storage.path != StorageConfig.defaultPath
-        let place = isNamed ? nil : ServiceManager.stateDirectory
-        if let directory = options.dataDirectory ?? place {
+        if let directory = options.dataDirectory {
             config.storage.path = directory
             config.backup?.workDirectory = directory
         }
