@@ -8,6 +8,9 @@ package struct JSONWriter {
 
     package init() {}
 
+    /// Writes elements of an array that another writer has begun; `behindElement`: not its first ones.
+    init(behindElement: Bool) { needsComma = behindElement }
+
     @inline(__always)
     private mutating func separate() {
         if needsComma { bytes.append(UInt8(ascii: ",")) }
@@ -141,6 +144,12 @@ package struct JSONWriter {
     package mutating func null() {
         separate()
         bytes.append(contentsOf: "null".utf8)
+    }
+
+    /// What another writer wrote of the array that is open.
+    mutating func elements(_ json: [UInt8]) {
+        bytes.append(contentsOf: json)
+        needsComma = true
     }
 
     /// JSON that is already encoded.

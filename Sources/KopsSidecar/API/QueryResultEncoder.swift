@@ -16,6 +16,8 @@ struct QueryResultEncoder: Sendable {
     let warnings: [String]
     let infos: [String]
     let stats: (stats: QueryStats, timings: QueryTimings, all: Bool)?
+    /// Writes a large answer's series side by side; nil: one after the other.
+    var parallel: QueryControl.Parallel?
 
     func reply() -> APIReply {
         guard case .matrix(let series) = value, series.count > 1,
@@ -155,10 +157,21 @@ private struct MatrixPieces: Sendable {
     mutating func next() -> [UInt8]? {
         if done { return nil }
         var writer = self.writer ?? begun()
-        while position < series.count, writer.bytes.count < 1 << 20 {
-            QueryResultEncoder.write(&writer, series[position])
-            position += 1
+        let parts = nextParts()
+        if let parallel = encoder.parallel, parts.count > 1 {
+            let texts = Lock([[UInt8]](repeating: [], count: parts.count))
+            let isFirst = position == 0
+            parallel(parts.count) { [series] part in
+                var own = JSONWriter(behindElement: !isFirst || part > 0)
+                for one in series[parts[part]] { QueryResultEncoder.write(&own, one) }
+                let text = own.bytes
+                texts.withLock { $0[part] = text }
+            }
+            for text in texts.withLock({ $0 }) { writer.elements(text) }
+        } else {
+            for part in parts { for one in series[part] { QueryResultEncoder.write(&writer, one) } }
         }
+        position = parts.last?.upperBound ?? position
         if position == series.count {
             writer.endArray()
             encoder.tail(&writer)
@@ -177,6 +190,28 @@ private struct MatrixPieces: Sendable {
         writer.bytes.removeAll(keepingCapacity: true)
         self.writer = writer
         return piece
+    }
+
+    /// The series of the next mebibyte or so, at least one, in up to four parts of about the same length.
+    private func nextParts() -> [Range<Int>] {
+        func length(_ index: Int) -> Int { series[index].timestamps.count * 32 + 100 }
+        var end = position
+        var total = 0
+        while end < series.count, total < 1 << 20 {
+            total += length(end)
+            end += 1
+        }
+        var parts: [Range<Int>] = []
+        var start = position
+        var sum = 0
+        for index in position..<end {
+            sum += length(index)
+            if sum * 4 >= total * (parts.count + 1) || index == end - 1 {
+                parts.append(start..<index + 1)
+                start = index + 1
+            }
+        }
+        return parts
     }
 
     private func begun() -> JSONWriter {

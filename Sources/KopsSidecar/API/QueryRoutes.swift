@@ -136,7 +136,8 @@ package struct QueryRoutes: Sendable {
                 let timings = timings()
                 durations.observe(Double(timings.ended - began) / 1e9)
                 note(timings, result.stats, nil)
-                return compressedHere(Self.reply(result, timings, limit: limit, stats: stats), for: request)
+                let reply = Self.reply(result, timings, limit: limit, stats: stats, control.parallel)
+                return compressedHere(reply, for: request)
             } catch {
                 note(timings(), QueryStats(), "\(error)")
                 throw error
@@ -144,13 +145,15 @@ package struct QueryRoutes: Sendable {
         }
     }
 
-    private static func reply(_ result: QueryResult, _ timings: QueryTimings, limit: Int, stats: String?) -> APIReply {
+    private static func reply(
+        _ result: QueryResult, _ timings: QueryTimings, limit: Int, stats: String?, _ parallel: QueryControl.Parallel?
+    ) -> APIReply {
         var value = result.value
         var warnings = result.warnings
         if limit > 0, value.truncate(to: limit) { warnings.append("results truncated due to limit") }
         let encoder = QueryResultEncoder(
             value: value, warnings: warnings, infos: result.infos,
-            stats: (stats ?? "").isEmpty ? nil : (result.stats, timings, stats == "all"))
+            stats: (stats ?? "").isEmpty ? nil : (result.stats, timings, stats == "all"), parallel: parallel)
         return encoder.reply()
     }
 
