@@ -126,7 +126,12 @@ final class SSHServer: @unchecked Sendable {
 
     private static let program = "/usr/sbin/sshd"
     static var isThere: Bool { FileSystem.exists(program) && FileSystem.exists("/usr/bin/ssh-keygen") }
-    static let shared = try? SSHServer()
+    static let shared: SSHServer? = {
+        let server = try? SSHServer()
+        // Nobody lets go of it, and it would outlive the tests.
+        atexit { SSHServer.shared?.stop() }
+        return server
+    }()
 
     init() throws {
         directory = try temporaryDirectory()
