@@ -74,7 +74,11 @@ struct PollPause {
 
     /// Milliseconds to wait now. `hasMoved`: bytes of an HTTP/2 body came since the last wait.
     mutating func next(hasMoved: Bool) -> Int32 {
-        if hasMoved { milliseconds = 1 } else { milliseconds = min(PollPause.longest, milliseconds * 2) }
+        if hasMoved {
+            milliseconds = PollPause.first / 2
+        } else {
+            milliseconds = min(PollPause.longest, milliseconds * 2)
+        }
         return milliseconds
     }
 }

@@ -24,11 +24,6 @@ package struct ServiceManager: Sendable {
         return ServiceManager(environment: told)
     }
 
-    /// The directory that systemd has made for the service's state (StateDirectory= in systemd.exec(5)); nil elsewhere.
-    package static var stateDirectory: String? {
-        getenv("STATE_DIRECTORY").flatMap { String(cString: $0).split(separator: ":").first.map(String.init) }
-    }
-
     package func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }
     package func stopping() { send("STOPPING=1\nSTATUS=stopping") }
     package func alive() { send("WATCHDOG=1") }

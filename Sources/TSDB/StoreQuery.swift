@@ -31,10 +31,8 @@ extension Store: Queryable {
         }
         let overlapping = try partitions.filter { partition in
             guard partition.start <= through, partition.end > from else { return false }
-            if !control.mayWait {
-                if partition.surelyEnds(before: from) { return false }
-                throw QueryStop.wouldWait
-            }
+            if partition.surelyEnds(before: from) { return false }
+            try control.checkMayWait()
             return try reading(partition) { try partition.mayReach(from) } ?? false
         }
         if overlapping.isEmpty {

@@ -1,5 +1,4 @@
 import Platform
-import TestSupport
 import Testing
 
 /// How the program refuses what it cannot do: one line that says what is wrong, and the exit status that goes with it.
@@ -41,27 +40,5 @@ import Testing
             """)
         #expect(answer.status == 130)
         #expect(answer.output.contains("interrupted"))
-    }
-    /// Under the shipped unit a configuration as Prometheus has it, which names no place for data, must do.
-    @Test func dataLiesWhereTheServiceManagerKeepsIt() async throws {
-        let directory = try scratch()
-        defer { try? FileSystem.removeTree(directory) }
-        try AtomicFile.write(Array("scrape_configs: []\n".utf8), to: directory + "/prometheus.yml")
-        try AtomicFile.write(
-            Array("scrape_configs: []\nstorage: {path: \(directory)/named}\n".utf8), to: directory + "/named.yml")
-        for (file, place) in [("prometheus.yml", "state"), ("named.yml", "named")] {
-            let port = try freePorts(1)[0]
-            let sidecar = try Program(
-                [
-                    "/usr/bin/env", "-C", directory, "STATE_DIRECTORY=\(directory)/state:/nowhere", binary, "run",
-                    "--config",
-                    file, "--listen", "127.0.0.1:\(port)",
-                ], log: directory + "/log")
-            try await eventually("data is in \(place): \(sidecar.text)") {
-                FileSystem.exists("\(directory)/\(place)/lock") && sidecar.text.contains("msg=listening")
-            }
-            sidecar.stop()
-        }
-        #expect(!FileSystem.exists(directory + "/data"))
     }
 }

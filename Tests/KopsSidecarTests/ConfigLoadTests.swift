@@ -111,7 +111,6 @@ import Testing
         #expect(findings == [] && config?.notifications?.alertmanager.route.routes.first?.receiver == nil)
     }
 
-    /// Each secret has a text of its own, which must be nowhere in what is served.
     /// The service and every command look at the same place, whether the file names it or not.
     @Test func dataHasAPlaceThatTheFileNeedNotName() throws {
         #expect(StorageConfig(of: "/etc/kops-sidecar/kops-sidecar.yaml").path == "/var/lib/kops-sidecar")
@@ -120,8 +119,17 @@ import Testing
             #expect(try load(text).0?.storage.path == "./data")
         }
         #expect(try load("storage: {path: /elsewhere}\n").0?.storage.path == "/elsewhere")
+        // The shipped unit keeps its state there and reads its configuration from there.
+        let unit = try FileSystem.readText(
+            #filePath.split(separator: "/Tests/")[0] + "/systemd/kops-sidecar.service")
+        let lines = unit.split(separator: "\n")
+        let state = try #require(lines.first { $0.hasPrefix("StateDirectory=") }).dropFirst("StateDirectory=".count)
+        let start = try #require(lines.first { $0.hasPrefix("ExecStart=") })
+        let file = try #require(start.split(separator: " ").last)
+        #expect(StorageConfig(of: String(file)).path == "/var/lib/" + state)
     }
 
+    /// Each secret has a text of its own, which must be nowhere in what is served.
     @Test func noSecretIsServed() throws {
         let (config, findings) = try load(
             """

@@ -41,7 +41,7 @@ struct SnapshotWriter: Sendable {
             let stream = try await client.snapshot(
                 from: endpoint, http: http, idleLimit: .milliseconds(idleLimit),
                 // Of an increment all but the changed pages are proven by their MACs too.
-                trustingTheWay: parent != nil,
+                trustingTheWay: pipeline.isIncrement,
                 progress: { done, total in
                     progress?(BackupProgress(phase: .snapshot, subject: endpoint, done: done, total: total))
                 },
@@ -123,6 +123,9 @@ struct SnapshotWriter: Sendable {
                 throw error
             }
         }
+
+        /// False too where the index that a parent needs is gone.
+        var isIncrement: Bool { delta != nil }
 
         func take(_ bytes: UnsafeRawBufferPointer) throws {
             scanner.feed(bytes)

@@ -1,6 +1,5 @@
 package import MetricModel
 package import Monitoring
-import Platform
 
 /// `global:` as in prometheus.yml. Times are milliseconds.
 package struct GlobalConfig: Sendable {
@@ -60,12 +59,9 @@ package struct StorageConfig: Sendable {
     /// How both are signed in to.
     package var remoteClient = HTTPClientConfig()
 
-    /// `file` is the configuration's own path.
-    package init(of file: String) { path = StorageConfig.path(for: file) }
-
-    /// Where data lies when the configuration names no place: where systemd keeps the service's state, which commands find by the
-    /// configuration's place; elsewhere below the working directory.
-    static func path(for file: String) -> String {
-        ServiceManager.stateDirectory ?? (file.hasPrefix("/etc/kops-sidecar/") ? "/var/lib/kops-sidecar" : "./data")
+    /// `file` is the configuration's own path. Data of one in the shipped place lies where the shipped unit keeps its state, so that the
+    /// service and every command look there; else below the working directory.
+    package init(of file: String) {
+        path = file.hasPrefix("/etc/kops-sidecar/") ? "/var/lib/kops-sidecar" : "./data"
     }
 }

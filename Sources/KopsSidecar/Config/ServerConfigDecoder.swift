@@ -50,8 +50,8 @@ func decodeLogConfig(_ section: ConfigSection?) -> LogConfig {
     return config
 }
 
-func decodeStorageConfig(_ section: ConfigSection?, _ file: String, _ issues: ConfigIssues) -> StorageConfig {
-    var config = StorageConfig(of: file)
+func decodeStorageConfig(_ section: ConfigSection?, _ unnamed: StorageConfig, _ issues: ConfigIssues) -> StorageConfig {
+    var config = unnamed
     guard let section else { return config }
     if let engine = section.choice("engine", ["sqlite", "remote"]) {
         config.engine = StorageConfig.Engine(rawValue: engine) ?? .sqlite

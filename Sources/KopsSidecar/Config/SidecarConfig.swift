@@ -120,7 +120,7 @@ extension SidecarConfig {
         var sections = root.sections("scrape_configs")
         sections += scrapeSections(root, issues)
         scrapeConfigs = decodeScrapeConfigs(sections, defaults)
-        storage = decodeStorageConfig(root.section("storage"), path, issues)
+        storage = decodeStorageConfig(root.section("storage"), storage, issues)
         http = decodeHTTPConfig(root.section("http"), issues)
         log = decodeLogConfig(root.section("log"))
         cluster = decodeClusterConfig(root.section("cluster"))

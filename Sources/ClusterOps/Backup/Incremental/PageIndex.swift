@@ -10,8 +10,8 @@ import Platform
 enum PageIndex {
     static let magic = Array("KOPSPIX3".utf8)
     static let headerBytes = 88
-    static let keyBytes = 32
-    static let hashBytes = 16
+    static let keyBytes = SecretHash.keyBytes
+    static let hashBytes = SecretHash.hashBytes
 
     static func path(_ directory: String, _ cluster: String) -> String {
         "\(directory)/.kops-pages-\(BackupName.clean(cluster))"
